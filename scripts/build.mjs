@@ -1,0 +1,32 @@
+// Compiles TypeScript to dist/ and copies what is not TypeScript.
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const require = createRequire(import.meta.url);
+
+/** Runs the command-line program `name` of the package `packageName`, and stops on failure. */
+function runTool(packageName, name, args) {
+  const manifest = require.resolve(`${packageName}/package.json`);
+  const bin = require(manifest).bin[name];
+  const { status } = spawnSync(process.execPath, [join(dirname(manifest), bin), ...args], {
+    stdio: "inherit",
+  });
+  if (status !== 0) {
+    console.error(`${name} failed: see its messages above.`);
+    process.exit(status ?? 1);
+  }
+}
+
+export function build() {
+  process.chdir(fileURLToPath(new URL("..", import.meta.url)));
+  // A file deleted from the sources must not live on in the build.
+  for (const folder of ["src", "quickstart", "bench", "parity"]) {
+    rmSync(join("dist", folder), { recursive: true, force: true });
+  }
+  runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) build();

@@ -1,0 +1,14 @@
+/** One picture with what people wrote about it. */
+export interface Sample {
+  /** Absolute path of the picture's file. */
+  readonly picture: string;
+  /** At least one caption, each with at least one visible character. */
+  readonly captions: readonly string[];
+}
+
+/** A file or row that was left out, and why. */
+export interface Skipped {
+  /** Path of the file, with a line number for a row of a list. */
+  readonly where: string;
+  readonly reason: string;
+}
