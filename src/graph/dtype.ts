@@ -1,0 +1,19 @@
+/** The element types of tensors: their number in ONNX, bytes an element, and the array that holds them. */
+export const dtypes = {
+  float32: { onnx: 1, bytes: 4, array: Float32Array },
+  float64: { onnx: 11, bytes: 8, array: Float64Array },
+  int32: { onnx: 6, bytes: 4, array: Int32Array },
+  int64: { onnx: 7, bytes: 8, array: BigInt64Array },
+  uint8: { onnx: 2, bytes: 1, array: Uint8Array },
+  bool: { onnx: 9, bytes: 1, array: Uint8Array },
+} as const;
+
+/** Name of an element type. */
+export type DType = keyof typeof dtypes;
+
+/** The typed array that holds elements of `D`. */
+export type DataOf<D extends DType = DType> = InstanceType<(typeof dtypes)[D]["array"]>;
+
+export function isFloat(dtype: DType): boolean {
+  return dtype === "float32" || dtype === "float64";
+}

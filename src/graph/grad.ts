@@ -1,0 +1,82 @@
+import { isFloat } from "./dtype.js";
+import { topological } from "./graph.js";
+import { add } from "./operators/elementwise.js";
+import { zeros } from "./operators/indexing.js";
+import { expandLike, sumTo } from "./operators/reduction.js";
+import { constant, type Node, type Tensor } from "./tensor.js";
+
+/**
+ * Reverse-mode differentiation from graph to graph: the gradients of a scalar `loss` with respect to
+ * each of `wrt`, built of the same operators, so that they can be differentiated again.
+ *
+ * @returns one gradient for each of `wrt`, of its shape; undefined where the loss does not depend on it
+ *   or only through inputs that are not differentiable.
+ * @throws Error if the loss is not a scalar float.
+ */
+export function grad(loss: Tensor, wrt: readonly Tensor[]): (Tensor | undefined)[] {
+  if (loss.rank !== 0 || !isFloat(loss.dtype)) {
+    throw new Error(`grad: the loss must be a scalar float, is ${loss}`);
+  }
+  return pullback([loss], [constant(1, [], loss.dtype)], wrt);
+}
+
+/**
+ * Pulls gradients of `outputs` back to `wrt`: the vector-Jacobian product. `grad` is the case of one
+ * scalar output whose gradient is 1.
+ */
+export function pullback(
+  outputs: readonly Tensor[],
+  cotangents: readonly Tensor[],
+  wrt: readonly Tensor[],
+): (Tensor | undefined)[] {
+  const gradients = new Map<Tensor, Tensor>();
+  const accumulate = (tensor: Tensor, gradient: Tensor) => {
+    const fitted = sumTo(gradient, tensor.shape);
+    const known = gradients.get(tensor);
+    gradients.set(tensor, known === undefined ? fitted : add(known, fitted));
+  };
+  for (const [i, output] of outputs.entries()) accumulate(output, cotangents[i]!);
+
+  const nodes = topological(outputs);
+  const needed = dependents(nodes, wrt);
+  for (const node of nodes.toReversed()) {
+    if (needed.has(node)) differentiate(node, needed, new Set(wrt), gradients, accumulate);
+  }
+  return wrt.map((tensor) => {
+    const gradient = gradients.get(tensor);
+    // A rule may leave an axis of size 1 where nothing else filled it out.
+    return gradient && expandLike(gradient, tensor);
+  });
+}
+
+/** The nodes through which a gradient can reach `wrt`. */
+function dependents(nodes: readonly Node[], wrt: readonly Tensor[]): Set<Node> {
+  const targets = new Set(wrt);
+  const needed = new Set<Node>();
+  for (const node of nodes) {
+    const reaches = node.inputs.some(
+      (x) => targets.has(x) || (x.source.kind === "node" && needed.has(x.source.node)),
+    );
+    if (reaches) needed.add(node);
+  }
+  return needed;
+}
+
+function differentiate(
+  node: Node,
+  needed: ReadonlySet<Node>,
+  targets: ReadonlySet<Tensor>,
+  gradients: ReadonlyMap<Tensor, Tensor>,
+  accumulate: (tensor: Tensor, gradient: Tensor) => void,
+): void {
+  const received = node.outputs.map((output) => gradients.get(output));
+  if (received.every((gradient) => gradient === undefined)) return;
+  const first = received[0] ?? zeros(node.outputs[0]!.shape as readonly number[], node.outputs[0]!);
+  for (const [place, input] of node.inputs.entries()) {
+    const { source } = input;
+    if (!targets.has(input) && !(source.kind === "node" && needed.has(source.node))) continue;
+    const { gradients: rules } = node.operator;
+    const rule = typeof rules === "function" ? rules(place) : rules[place];
+    if (rule) accumulate(input, rule(first, { ...node, gradients: received }));
+  }
+}
