@@ -1,0 +1,102 @@
+import * as ort from "onnxruntime-node";
+import { type DataOf, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
+import { emit } from "../onnx/index.js";
+import { messageOf } from "../util/errors.js";
+import { type RuntimeOptions, sessionOptions } from "./options.js";
+
+/** Values by name. */
+export type Feeds = Readonly<Record<string, DataOf>>;
+
+/** A graph compiled by ONNX Runtime, ready to run. Release it when it is no longer needed. */
+export class Program {
+  readonly #graph: Graph;
+  readonly #session: ort.InferenceSession;
+
+  private constructor(graph: Graph, session: ort.InferenceSession) {
+    this.#graph = graph;
+    this.#session = session;
+  }
+
+  /**
+   * Compiles a graph.
+   *
+   * @throws ClipsmithError if the provider asked for is not there.
+   */
+  static async compile(graph: Graph, options: RuntimeOptions = {}): Promise<Program> {
+    const session = await ort.InferenceSession.create(emit(graph), sessionOptions(options));
+    return new Program(graph, session);
+  }
+
+  /**
+   * Runs the graph. Inputs are read in place. Outputs named in `into` are written into the arrays given
+   * there and nowhere else; the others get arrays of their own.
+   *
+   * Runs on the calling thread: JavaScript waits for it.
+   *
+   * @throws Error if an input is missing, of the wrong type or of the wrong size.
+   */
+  async run(feeds: Feeds, into: Feeds = {}): Promise<Record<string, DataOf>> {
+    const sizes = new Map<string, number>();
+    const inputs: Record<string, ort.Tensor> = {};
+    for (const [name, { dtype, shape }] of this.#graph.inputs) {
+      const data = feeds[name];
+      if (data === undefined) throw new Error(`run: input "${name}" is missing`);
+      const dims = resolve(shape, data.length, sizes, `input "${name}"`);
+      inputs[name] = tensorOf(dtype, data, dims, `input "${name}"`);
+    }
+    const fetches: Record<string, ort.Tensor | null> = {};
+    for (const [name, { dtype, shape }] of this.#graph.outputs) {
+      const data = into[name];
+      fetches[name] =
+        data === undefined
+          ? null
+          : tensorOf(dtype, data, resolve(shape, data.length, sizes, `output "${name}"`), name);
+    }
+    let results: ort.InferenceSession.OnnxValueMapType;
+    try {
+      results = await this.#session.run(inputs, fetches);
+    } catch (error) {
+      throw new Error(`ONNX Runtime could not run the graph: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    const values = Object.entries(results).map(([name, tensor]) => [name, tensor.data]);
+    return Object.fromEntries(values) as Record<string, DataOf>;
+  }
+
+  /** Frees the session's memory. */
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+/** Sizes of all axes, where those that have only a name follow from the number of elements. */
+function resolve(
+  shape: readonly (number | string)[],
+  count: number,
+  sizes: Map<string, number>,
+  where: string,
+): number[] {
+  const sizeOf = (dim: number | string): number | undefined => {
+    if (typeof dim === "number") return dim;
+    const factors = dim.split("*").map((x) => (/^\d+$/.test(x) ? Number(x) : sizes.get(x)));
+    return factors.reduce((a, b) => (a === undefined || b === undefined ? undefined : a * b), 1);
+  };
+  const open = shape.find((dim) => sizeOf(dim) === undefined);
+  if (typeof open === "string") {
+    const known = shape.reduce<number>((n, dim) => n * (sizeOf(dim) ?? 1), 1);
+    sizes.set(open, known === 0 ? 0 : count / known);
+  }
+  const dims = shape.map((dim) => sizeOf(dim)!);
+  if (dims.some((dim) => !Number.isInteger(dim)) || dims.reduce((a, b) => a * b, 1) !== count) {
+    throw new Error(`run: ${where} must be ${formatShape(shape)}, has ${count} elements`);
+  }
+  return dims;
+}
+
+function tensorOf(dtype: DType, data: DataOf, dims: number[], where: string): ort.Tensor {
+  if (!(data instanceof dtypes[dtype].array)) {
+    throw new Error(`run: ${where} must be ${dtype}, is a ${data.constructor.name}`);
+  }
+  return new ort.Tensor(dtype, data as ort.Tensor["data"] as Float32Array, dims) as ort.Tensor;
+}
