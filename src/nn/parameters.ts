@@ -1,0 +1,115 @@
+import { input, type Tensor } from "../graph/index.js";
+import { random } from "../util/random.js";
+
+/** How a parameter starts. */
+export type Initializer =
+  | { readonly kind: "constant"; readonly value: number }
+  | { readonly kind: "values"; readonly values: Float32Array }
+  | { readonly kind: "normal"; readonly deviation: number }
+  | { readonly kind: "uniform"; readonly bound: number }
+  /** Equal to another parameter at the start, and independent of it from then on. */
+  | { readonly kind: "copy"; readonly of: string };
+
+/** One learnt tensor, or a buffer that is saved with them but not learnt. */
+export interface Parameter {
+  /** The graph input that stands for it. */
+  readonly tensor: Tensor;
+  readonly shape: readonly number[];
+  readonly initializer: Initializer;
+  readonly trainable: boolean;
+}
+
+/**
+ * Where modules declare their parameters. A scope has a name prefix; all scopes grown from one root
+ * share one list. The names are those of x-clip's `state_dict`, so that weights move both ways.
+ */
+export class Scope {
+  readonly #prefix: string;
+  readonly #parameters: Map<string, Parameter>;
+
+  constructor(prefix = "", parameters: Map<string, Parameter> = new Map()) {
+    this.#prefix = prefix;
+    this.#parameters = parameters;
+  }
+
+  /** All parameters declared so far by any scope of this root, by full name, in order. */
+  get parameters(): ReadonlyMap<string, Parameter> {
+    return this.#parameters;
+  }
+
+  /** The scope of a part: its parameters are named `name.` and then their own name. */
+  child(name: string): Scope {
+    return new Scope(`${this.#prefix}${name}.`, this.#parameters);
+  }
+
+  /** Declares a parameter and gives the tensor that stands for it. Throws if the name is taken. */
+  parameter(name: string, shape: readonly number[], initializer: Initializer): Tensor {
+    return this.#declare(name, shape, initializer, true);
+  }
+
+  /** Declares values that are saved with the parameters but never learnt. */
+  buffer(name: string, shape: readonly number[], values: Float32Array): Tensor {
+    return this.#declare(name, shape, { kind: "values", values }, false);
+  }
+
+  /** A linear layer's weights [out, in], as torch initialises them. */
+  linear(name: string, outWidth: number, inWidth: number): Tensor {
+    return this.parameter(`${name}.weight`, [outWidth, inWidth], fanIn(inWidth));
+  }
+
+  /** A table of vectors [count, width], as torch initialises it. */
+  embedding(name: string, count: number, width: number): Tensor {
+    return this.parameter(`${name}.weight`, [count, width], { kind: "normal", deviation: 1 });
+  }
+
+  #declare(
+    name: string,
+    shape: readonly number[],
+    initializer: Initializer,
+    trainable: boolean,
+  ): Tensor {
+    const path = this.#prefix + name;
+    if (this.#parameters.has(path)) throw new Error(`two parameters are named "${path}"`);
+    const tensor = input(path, shape);
+    this.#parameters.set(path, { tensor, shape, initializer, trainable });
+    return tensor;
+  }
+}
+
+/** Torch's default for the weights and bias of a layer that sums `inWidth` values. */
+export function fanIn(inWidth: number): Initializer {
+  return { kind: "uniform", bound: 1 / Math.sqrt(inWidth) };
+}
+
+/** Draws starting values for all parameters. Each has a random stream of its own, keyed by its name. */
+export function initialize(
+  parameters: ReadonlyMap<string, Parameter>,
+  seed: number | string,
+): Map<string, Float32Array> {
+  const values = new Map<string, Float32Array>();
+  for (const [name, { shape, initializer }] of parameters) {
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    const stream = random(seed, "initialize", name);
+    switch (initializer.kind) {
+      case "constant":
+        data.fill(initializer.value);
+        break;
+      case "values":
+        data.set(initializer.values);
+        break;
+      case "normal":
+        for (let i = 0; i < data.length; i++) data[i] = initializer.deviation * stream.normal();
+        break;
+      case "uniform":
+        for (let i = 0; i < data.length; i++) {
+          data[i] = stream.between(-initializer.bound, initializer.bound);
+        }
+        break;
+      case "copy":
+        data.set(values.get(initializer.of)!);
+        break;
+    }
+    values.set(name, data);
+  }
+  return values;
+}
