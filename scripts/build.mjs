@@ -1,6 +1,6 @@
 // Compiles TypeScript to dist/ and copies what is not TypeScript.
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,6 +20,25 @@ function runTool(packageName, name, args) {
   }
 }
 
+/** Compiles the optimizer's WebAssembly kernel to dist/kernels, unless it is up to date there. */
+function buildKernel(source, target) {
+  const compiled = "dist/kernels/adamw.wasm";
+  const changed = Math.max(statSync(source).mtimeMs, statSync("scripts/build.mjs").mtimeMs);
+  if (!existsSync(compiled) || statSync(compiled).mtimeMs < changed) {
+    const features = [
+      "--runtime",
+      "stub",
+      "--enable",
+      "simd",
+      "--importMemory",
+      "--noExportMemory",
+    ];
+    runTool("assemblyscript", "asc", [source, "--outFile", compiled, "-O3", ...features]);
+  }
+  mkdirSync(dirname(target), { recursive: true });
+  cpSync(compiled, target);
+}
+
 export function build() {
   process.chdir(fileURLToPath(new URL("..", import.meta.url)));
   // A file deleted from the sources must not live on in the build.
@@ -27,6 +46,7 @@ export function build() {
     rmSync(join("dist", folder), { recursive: true, force: true });
   }
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
+  buildKernel("src/train/kernels/adamw.as.ts", "dist/src/train/kernels/adamw.wasm");
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) build();
