@@ -181,16 +181,25 @@ function parseObject(where: string, header: Uint8Array): object {
   return parsed;
 }
 
-/** The first key that stands twice in one object of a valid JSON text: JSON.parse hides them. */
+/**
+ * The first key that stands twice in one object of a valid JSON text: JSON.parse hides them. A loop,
+ * because a regular expression overflows the stack on a long string.
+ */
 function duplicateKey(json: string): string | undefined {
   const objects: Set<string>[] = [];
-  for (const [token, colon] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"\s*(:)?|[{}]/g)) {
-    if (token === "{") {
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i];
+    if (character === "{") {
       objects.push(new Set());
-    } else if (token === "}") {
+    } else if (character === "}") {
       objects.pop();
-    } else if (colon !== undefined) {
-      const key: string = JSON.parse(token.slice(0, -1));
+    } else if (character === '"') {
+      const start = i;
+      for (i++; json[i] !== '"'; i++) if (json[i] === "\\") i++;
+      let next = i + 1;
+      while (" \t\r\n".includes(json[next]!)) next++;
+      if (json[next] !== ":") continue;
+      const key: string = JSON.parse(json.slice(start, i + 1));
       if (objects.at(-1)!.has(key)) return key;
       objects.at(-1)!.add(key);
     }

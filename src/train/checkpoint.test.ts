@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ClipsmithError } from "../util/errors.js";
+import { random } from "../util/random.js";
+import { type Checkpoint, latestCheckpoint, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
+
+const root = mkdtempSync(join(tmpdir(), "clipsmith-checkpoint-"));
+after(() => rmSync(root, { recursive: true }));
+
+let folders = 0;
+const newFolder = () => join(root, `run-${folders++}`);
+
+/** Every number of it is the step, so that a mixture of two would show. */
+function checkpoint(step: number, count = 100): Checkpoint {
+  return {
+    step,
+    tensors: new Map([
+      ["weight", { shape: [count / 4, 4], data: new Float32Array(count).fill(step) }],
+      ["adamw.step.weight", { shape: [], data: Int32Array.of(step) }],
+    ]),
+    state: { seed: 7, epoch: step / 2, best: null, nested: { name: "größe" } },
+  };
+}
+
+async function latestOf(folder: string): Promise<{ loaded: Checkpoint; warnings: string[] }> {
+  const { latest, warnings } = await latestCheckpoint(folder);
+  assert.ok(latest, "there is a checkpoint");
+  const loaded = await loadCheckpoint(latest.path);
+  assert.equal(loaded.step, latest.step);
+  return { loaded, warnings };
+}
+
+test("a checkpoint comes back as saved", async () => {
+  const folder = join(newFolder(), "deeper");
+  const saved = checkpoint(1234);
+  const path = await saveCheckpoint(folder, saved);
+  assert.equal(path, join(folder, "step-00001234"));
+  const { loaded, warnings } = await latestOf(folder);
+  assert.deepEqual(loaded.state, saved.state);
+  assert.deepEqual(new Map([...loaded.tensors].sort()), new Map([...saved.tensors].sort()));
+  assert.deepEqual(warnings, []);
+});
+
+test("a folder without checkpoints, or none at all, has no latest one", async () => {
+  const folder = newFolder();
+  assert.deepEqual(await latestCheckpoint(folder), { latest: undefined, warnings: [] });
+  mkdirSync(join(folder, "step-best"), { recursive: true });
+  assert.deepEqual(await latestCheckpoint(folder), { latest: undefined, warnings: [] });
+});
+
+test("the newest ones are kept, and other files are left alone", async () => {
+  const folder = newFolder();
+  mkdirSync(folder);
+  writeFileSync(join(folder, "notes.txt"), "mine");
+  for (const step of [1, 2, 3]) await saveCheckpoint(folder, checkpoint(step));
+  assert.deepEqual(readdirSync(folder).sort(), ["notes.txt", "step-00000002", "step-00000003"]);
+  await saveCheckpoint(folder, checkpoint(123456789), { keep: 1 });
+  assert.deepEqual(readdirSync(folder).sort(), ["notes.txt", "step-123456789"]);
+});
+
+test("a damaged checkpoint does not count as kept", async () => {
+  const folder = newFolder();
+  for (const step of [1, 2]) await saveCheckpoint(folder, checkpoint(step));
+  truncateSync(join(folder, "step-00000002", "tensors.safetensors"), 100);
+  await saveCheckpoint(folder, checkpoint(3));
+  assert.deepEqual(readdirSync(folder).sort(), ["step-00000001", "step-00000003"]);
+});
+
+test("checkpoints of later steps are left alone", async () => {
+  const folder = newFolder();
+  for (const step of [8, 9]) await saveCheckpoint(folder, checkpoint(step));
+  await saveCheckpoint(folder, checkpoint(5));
+  assert.deepEqual(
+    readdirSync(folder).sort(),
+    [5, 8, 9].map((step) => `step-0000000${step}`),
+  );
+});
+
+test("damaged and temporary checkpoints are passed over with a warning that names them", async () => {
+  const folder = newFolder();
+  await saveCheckpoint(folder, checkpoint(1));
+  const damage: [string, (path: string) => void][] = [
+    ["step-00000002", (path) => truncateSync(join(path, "tensors.safetensors"), 300)],
+    ["step-00000003", (path) => truncateSync(join(path, "tensors.safetensors"), 0)],
+    ["step-00000004", (path) => truncateSync(join(path, "state.json"), 20)],
+    ["step-00000005", (path) => rmSync(join(path, "tensors.safetensors"))],
+    ["step-00000006", (path) => rmSync(join(path, "state.json"))],
+    ["step-00000007", () => {}], // holds the state of step 1
+    ["step-00000008.tmp", () => {}],
+  ];
+  for (const [name, harm] of damage) {
+    cpSync(join(folder, "step-00000001"), join(folder, name), { recursive: true });
+    const state = join(folder, name, "state.json");
+    const step = Number(name.slice(5, 13));
+    const text = readFileSync(state, "utf8");
+    if (step !== 7) writeFileSync(state, text.replace('"step": 1', `"step": ${step}`));
+    harm(join(folder, name));
+  }
+  const { loaded, warnings } = await latestOf(folder);
+  assert.deepEqual(loaded.tensors, checkpoint(1).tensors);
+  assert.equal(warnings.length, damage.length);
+  for (const [name] of damage) {
+    assert.equal(
+      warnings.filter((warning) => warning.includes(join(folder, name))).length,
+      1,
+      name,
+    );
+  }
+  await saveCheckpoint(folder, checkpoint(9));
+  assert.deepEqual(readdirSync(folder).sort(), ["step-00000001", "step-00000009"]);
+});
+
+test("saving a step again replaces its checkpoint", async () => {
+  const folder = newFolder();
+  await saveCheckpoint(folder, checkpoint(4));
+  await saveCheckpoint(folder, { ...checkpoint(4), state: "second" });
+  assert.equal((await latestOf(folder)).loaded.state, "second");
+  truncateSync(join(folder, "step-00000004", "state.json"), 1);
+  await saveCheckpoint(folder, { ...checkpoint(4), state: "third" });
+  assert.equal((await latestOf(folder)).loaded.state, "third");
+  assert.deepEqual(readdirSync(folder), ["step-00000004"]);
+});
+
+test("killed while a checkpoint is replaced, the one before it is found", async () => {
+  const folder = newFolder();
+  const path = await saveCheckpoint(folder, checkpoint(4));
+  renameSync(path, `${path}.old`);
+  mkdirSync(`${path}.tmp`);
+  const { loaded, warnings } = await latestOf(folder);
+  assert.deepEqual(loaded.tensors, checkpoint(4).tensors);
+  assert.equal(warnings.length, 1);
+  await saveCheckpoint(folder, checkpoint(6));
+  assert.deepEqual(readdirSync(folder).sort(), ["step-00000004.old", "step-00000006"]);
+});
+
+test("a save that fails leaves nothing behind", async () => {
+  const folder = newFolder();
+  await saveCheckpoint(folder, checkpoint(1));
+  const wrong = {
+    ...checkpoint(2),
+    tensors: new Map([["w", { shape: [3], data: new Float32Array(2) }]]),
+  };
+  await assert.rejects(saveCheckpoint(folder, wrong), ClipsmithError);
+  assert.deepEqual(readdirSync(folder), ["step-00000001"]);
+});
+
+test("what is not a checkpoint is refused", async () => {
+  const path = newFolder();
+  mkdirSync(path);
+  await assert.rejects(loadCheckpoint(path), ClipsmithError);
+  writeFileSync(join(path, "state.json"), "[]");
+  await assert.rejects(loadCheckpoint(path), /expected a step and a state/);
+});
+
+test("a process killed while it saves leaves the last complete checkpoint usable", async () => {
+  const folder = newFolder();
+  const count = 400_000;
+  // Saves each step twice, so that replacing is cut short as well.
+  const script = `
+    import { saveCheckpoint } from ${JSON.stringify(new URL("checkpoint.js", import.meta.url))};
+    for (let step = Number(process.argv[1]); ; step++) {
+      const data = new Float32Array(${count}).fill(step);
+      const tensors = new Map([["weight", { shape: [${count}], data }]]);
+      for (let i = 0; i < 2; i++) await saveCheckpoint(${JSON.stringify(folder)}, { step, tensors, state: { step } });
+      console.log(step);
+    }`;
+  const delays = random("delays before the kill");
+  let first = 1;
+  for (let round = 0; round < 12; round++) {
+    const args = ["--input-type=module", "--eval", script, String(first)];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+    let reported = 0;
+    const lines = createInterface(child.stdout);
+    lines.on("line", (line) => {
+      reported = Number(line);
+    });
+    await once(lines, "line");
+    await sleep(delays.between(0, 60));
+    child.kill("SIGKILL");
+    await once(child, "close");
+    const { loaded, warnings } = await latestOf(folder);
+    assert.ok(loaded.step >= reported, `found ${loaded.step}, saved ${reported}`);
+    assert.deepEqual(loaded.state, { step: loaded.step });
+    const { data } = loaded.tensors.get("weight")!;
+    assert.equal(data.length, count);
+    assert.ok(data.every((value) => value === loaded.step));
+    assert.ok(
+      warnings.every((warning) => warning.includes(".tmp")),
+      warnings.join("\n"),
+    );
+    first = loaded.step + 1;
+  }
+  await saveCheckpoint(folder, checkpoint(first));
+  assert.ok(existsSync(join(folder, `step-${String(first).padStart(8, "0")}`)));
+  assert.equal(readdirSync(folder).length, 2, "leftovers are cleared away");
+});

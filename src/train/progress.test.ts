@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { PassThrough } from "node:stream";
+import { test } from "node:test";
+import { Progress } from "./progress.js";
+
+/** A stream that remembers, and a clock set by hand. */
+function setup(isTTY: boolean) {
+  const stream = Object.assign(new PassThrough(), { isTTY, columns: 100 });
+  const clock = { time: 5_000 };
+  const output = () => (stream.read() as Buffer | null)?.toString() ?? "";
+  return { stream, clock, output, now: () => clock.time };
+}
+
+test("without a terminal: plain lines with loss, speed and time left, now and then", () => {
+  const { stream, clock, output, now } = setup(false);
+  const progress = new Progress({ totalSteps: 1000, stream, now });
+  for (let step = 1; step <= 300; step++) {
+    clock.time += 100;
+    progress.update({ step, loss: 4 - step / 100, samples: 32 });
+  }
+  assert.deepEqual(output().split("\n"), [
+    "step 1/1000, loss 3.9900, 320 samples/s, 1 min 40 s left",
+    "step 101/1000, loss 2.9900, 320 samples/s, 1 min 30 s left",
+    "step 201/1000, loss 1.9900, 320 samples/s, 1 min 20 s left",
+    "",
+  ]);
+  progress.message("accuracy 0.5");
+  progress.stop();
+  assert.equal(
+    output(),
+    "accuracy 0.5\nstep 300/1000, loss 1.0000, 320 samples/s, 1 min 10 s left\n",
+  );
+});
+
+test("the last line is not written twice", () => {
+  const { stream, clock, output, now } = setup(false);
+  const progress = new Progress({ totalSteps: 1, stream, now });
+  clock.time += 2_000;
+  progress.update({ step: 1, loss: 1, samples: 5 });
+  progress.stop();
+  assert.equal(output(), "step 1/1, loss 1.0000, 2.50 samples/s\n");
+});
+
+test("a resumed run's speed counts its own steps only", () => {
+  const { stream, clock, output, now } = setup(false);
+  const progress = new Progress({ totalSteps: 20_000, startStep: 10_000, stream, now });
+  clock.time += 1_000;
+  progress.update({ step: 10_001, loss: 1, samples: 8 });
+  assert.equal(output(), "step 10001/20000, loss 1.0000, 8.00 samples/s, 2 h 46 min left\n");
+});
+
+test("the speed is that of the last half minute", () => {
+  const { stream, clock, output, now } = setup(false);
+  const progress = new Progress({ totalSteps: 100, stream, now });
+  for (let step = 1; step <= 10; step++) {
+    clock.time += step <= 5 ? 60_000 : 10_000;
+    progress.update({ step, loss: 1, samples: 10 });
+  }
+  assert.match(output(), /step 10\/100, loss 1\.0000, 1\.00 samples\/s, 15 min 0 s left\n$/);
+});
+
+test("on a terminal: a bar, with messages on lines of their own", () => {
+  const { stream, clock, output, now } = setup(true);
+  const progress = new Progress({ totalSteps: 4, startStep: 2, stream, now });
+  assert.match(output(), /█{12}░{12} step 2\/4/);
+  clock.time += 1_000;
+  progress.update({ step: 3, loss: 0.25, samples: 64 });
+  progress.message("checkpoint saved");
+  const text = output();
+  assert.match(text, /checkpoint saved\n/);
+  assert.match(text, /█{18}░{6} step 3\/4, loss 0\.2500, 64\.0 samples\/s, 1 s left/);
+  clock.time += 1_000;
+  progress.update({ step: 4, loss: 0.125, samples: 64 });
+  progress.stop();
+  assert.match(output(), /step 4\/4, loss 0\.1250, 64\.0 samples\/s\n$/);
+});

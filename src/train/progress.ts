@@ -1,0 +1,120 @@
+import { SingleBar } from "cli-progress";
+
+export interface ProgressOptions {
+  readonly totalSteps: number;
+  /** Steps already taken, of a resumed run. Default 0. */
+  readonly startStep?: number;
+  /** Default: standard error, so that standard output stays free for results. */
+  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** A clock in milliseconds. Default: performance.now. */
+  readonly now?: () => number;
+}
+
+/** Milliseconds between lines where there is no terminal: a log of a long run stays readable. */
+const LINE_INTERVAL_MS = 10_000;
+/** Speed is measured over about this time: long enough to be steady, short enough to follow changes. */
+const SPEED_WINDOW_MS = 30_000;
+
+/**
+ * Shows how a run is getting on: a bar on a terminal, and otherwise plain lines, at most one in ten
+ * seconds besides the first and the last.
+ */
+export class Progress {
+  readonly #total: number;
+  readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly #now: () => number;
+  readonly #bar: SingleBar | undefined;
+  #step: number;
+  #samples = 0;
+  #loss: number | undefined;
+  #lineTime = -Infinity;
+  #line = "";
+  /** Points of the speed window, the oldest first. */
+  readonly #marks: { time: number; step: number; samples: number }[];
+
+  constructor({
+    totalSteps,
+    startStep = 0,
+    stream = process.stderr,
+    now = () => performance.now(),
+  }: ProgressOptions) {
+    this.#total = totalSteps;
+    this.#step = startStep;
+    this.#stream = stream;
+    this.#now = now;
+    this.#marks = [{ time: now(), step: startStep, samples: 0 }];
+    if (stream.isTTY) {
+      this.#bar = new SingleBar({
+        stream,
+        format: "{bar} {text}",
+        barCompleteChar: "█",
+        barIncompleteChar: "░",
+        barsize: 24,
+        clearOnComplete: true,
+        // Cuts the bar to the terminal's width; otherwise wrapping is switched off, and stays so after a kill.
+        linewrap: true,
+      });
+      this.#bar.start(totalSteps, startStep, { text: this.#text() });
+    }
+  }
+
+  /** Call after each step: how many steps are taken, and the step's mean loss and number of samples. */
+  update({ step, loss, samples }: { step: number; loss: number; samples: number }): void {
+    const time = this.#now();
+    this.#step = step;
+    this.#loss = loss;
+    this.#samples += samples;
+    this.#marks.push({ time, step, samples: this.#samples });
+    while (this.#marks.length > 2 && this.#marks[1]!.time <= time - SPEED_WINDOW_MS) {
+      this.#marks.shift();
+    }
+    if (this.#bar) {
+      this.#bar.update(step, { text: this.#text() });
+    } else if (time - this.#lineTime >= LINE_INTERVAL_MS) {
+      this.#writeLine();
+    }
+  }
+
+  /** Writes a line of text, above the bar where there is one. */
+  message(text: string): void {
+    this.#bar?.stop();
+    this.#stream.write(`${text}\n`);
+    this.#bar?.start(this.#total, this.#step, { text: this.#text() });
+  }
+
+  /** Ends with a line of the last numbers. Needed after a failure too: the bar keeps the process alive. */
+  stop(): void {
+    this.#bar?.stop();
+    this.#writeLine();
+  }
+
+  #writeLine(): void {
+    this.#lineTime = this.#now();
+    const line = `${this.#text()}\n`;
+    if (line !== this.#line) this.#stream.write(line);
+    this.#line = line;
+  }
+
+  #text(): string {
+    const parts = [`step ${this.#step}/${this.#total}`];
+    if (this.#loss !== undefined) parts.push(`loss ${this.#loss.toFixed(4)}`);
+    const first = this.#marks[0]!;
+    const last = this.#marks.at(-1)!;
+    const seconds = (last.time - first.time) / 1000;
+    if (seconds > 0) {
+      parts.push(`${((last.samples - first.samples) / seconds).toPrecision(3)} samples/s`);
+      const left = ((this.#total - last.step) * seconds) / (last.step - first.step);
+      if (left > 0) parts.push(`${duration(left)} left`);
+    }
+    return parts.join(", ");
+  }
+}
+
+/** For example 45 s, 3 min 20 s or 2 h 5 min. */
+function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
