@@ -1,0 +1,211 @@
+import type { Random } from "../util/random.js";
+
+/** How pixels are laid out and normalised. */
+export interface PixelFormat {
+  /** Height and width, in pixels. */
+  readonly size: number;
+  readonly channels: 1 | 3;
+  /** Per channel, of values in 0 to 1. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  /** Red, green and blue, 0 to 255, of what a moved picture uncovers. Default: white. */
+  readonly background?: Rgb;
+}
+
+/** Random changes to a picture; each is off unless given. */
+export interface AugmentOptions {
+  /** Random resized crop: least and most of the area kept, each in (0, 1]; the aspect ratio is 3:4 to 4:3. */
+  readonly crop?: readonly [number, number];
+  /** Greatest turn either way, in degrees, 0 to 180. */
+  readonly rotate?: number;
+  /** Greatest shift along each axis, as a fraction of the size, 0 to 1. */
+  readonly translate?: number;
+  /** Least and greatest magnification, each above 0. */
+  readonly scale?: readonly [number, number];
+  /** Probability of mirroring left and right. */
+  readonly flip?: number;
+  /**
+   * Greatest relative change of brightness, contrast (about mid-grey) and saturation, each 0 to 1; and
+   * of hue as a fraction of the colour circle, 0 to 0.5.
+   */
+  readonly colour?: {
+    readonly brightness?: number;
+    readonly contrast?: number;
+    readonly saturation?: number;
+    readonly hue?: number;
+  };
+  /** Probability of taking all colour away. */
+  readonly greyscale?: number;
+}
+
+type Rgb = readonly [number, number, number];
+
+const WHITE: Rgb = [255, 255, 255];
+
+/** Rec. 601 weights of red, green and blue in luma. */
+const LUMA = [0.299, 0.587, 0.114] as const;
+
+/** Writes (v / 255 - mean) / std of `pixels` [H, W, C] to `out` [C, H, W]. */
+export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: PixelFormat): void {
+  const { channels } = format;
+  const area = format.size ** 2;
+  for (let c = 0; c < channels; c++) {
+    const { factor, shift } = normaliser(format, c);
+    for (let i = 0; i < area; i++) out[c * area + i] = pixels[i * channels + c]! * factor + shift;
+  }
+}
+
+/**
+ * Like {@link normaliseInto}, of a randomly changed picture. All geometry is one affine map, sampled
+ * bilinearly, and all colour one linear map, so the cost is a single pass whatever the options. The
+ * same stream of random numbers gives the same result.
+ */
+export function augmentInto(
+  out: Float32Array,
+  pixels: Uint8Array,
+  format: PixelFormat,
+  options: AugmentOptions,
+  random: Random,
+): void {
+  const { size, channels } = format;
+  const area = size * size;
+  const [xx, xy, x0, yx, yy, y0] = drawGeometry(options, size, random);
+  const { matrix, offset } = drawColour(options, channels, random);
+  const [rr, rg, rb, gr, gg, gb, br, bg, bb] = matrix;
+  const { factor: factorR, shift: shiftR } = normaliser(format, 0);
+  const { factor: factorG, shift: shiftG } = normaliser(format, channels === 3 ? 1 : 0);
+  const { factor: factorB, shift: shiftB } = normaliser(format, channels === 3 ? 2 : 0);
+  const [fillR, fillG, fillB] = backgroundOf(format);
+  const stride = size * channels;
+  const last = size - 1;
+  // Grey goes the way of colour, with its one channel read three times; only the first is written.
+  const g = channels === 3 ? 1 : 0;
+  const b = channels === 3 ? 2 : 0;
+
+  for (let y = 0, i = 0; y < size; y++) {
+    for (let x = 0; x < size; x++, i++) {
+      const sx = xx * x + xy * y + x0;
+      const sy = yx * x + yy * y + y0;
+      let red = fillR;
+      let green = fillG;
+      let blue = fillB;
+      // Pixel centres lie at whole numbers, so the picture reaches half a pixel further.
+      if (sx >= -0.5 && sy >= -0.5 && sx <= last + 0.5 && sy <= last + 0.5) {
+        const cx = Math.max(0, Math.min(sx, last));
+        const cy = Math.max(0, Math.min(sy, last));
+        const left = Math.floor(cx);
+        const top = Math.floor(cy);
+        const fx = cx - left;
+        const fy = cy - top;
+        const p00 = top * stride + left * channels;
+        const p01 = left < last ? p00 + channels : p00;
+        const down = top < last ? stride : 0;
+        const p10 = p00 + down;
+        const p11 = p01 + down;
+        const w00 = (1 - fx) * (1 - fy);
+        const w01 = fx * (1 - fy);
+        const w10 = (1 - fx) * fy;
+        const w11 = fx * fy;
+        red = w00 * pixels[p00]! + w01 * pixels[p01]! + w10 * pixels[p10]! + w11 * pixels[p11]!;
+        green =
+          w00 * pixels[p00 + g]! +
+          w01 * pixels[p01 + g]! +
+          w10 * pixels[p10 + g]! +
+          w11 * pixels[p11 + g]!;
+        blue =
+          w00 * pixels[p00 + b]! +
+          w01 * pixels[p01 + b]! +
+          w10 * pixels[p10 + b]! +
+          w11 * pixels[p11 + b]!;
+      }
+      const newRed = rr * red + rg * green + rb * blue + offset;
+      out[i] = Math.max(0, Math.min(newRed, 255)) * factorR + shiftR;
+      if (channels === 3) {
+        const newGreen = gr * red + gg * green + gb * blue + offset;
+        const newBlue = br * red + bg * green + bb * blue + offset;
+        out[area + i] = Math.max(0, Math.min(newGreen, 255)) * factorG + shiftG;
+        out[2 * area + i] = Math.max(0, Math.min(newBlue, 255)) * factorB + shiftB;
+      }
+    }
+  }
+}
+
+/** (v / 255 - mean) / std as v * factor + shift. */
+function normaliser({ mean, std }: PixelFormat, channel: number) {
+  return { factor: 1 / (255 * std[channel]!), shift: -mean[channel]! / std[channel]! };
+}
+
+function backgroundOf({ channels, background = WHITE }: PixelFormat): Rgb {
+  if (channels === 3) return background;
+  const [r, g, b] = background;
+  const grey = LUMA[0] * r + LUMA[1] * g + LUMA[2] * b;
+  return [grey, grey, grey];
+}
+
+/** An affine map from the place of a pixel of the result to its place in the picture: two rows of x, y, 1. */
+type Affine = readonly [number, number, number, number, number, number];
+
+function drawGeometry(options: AugmentOptions, size: number, random: Random): Affine {
+  const { crop = [1, 1], rotate = 0, translate = 0, scale = [1, 1], flip = 0 } = options;
+  const keptArea = random.between(...crop);
+  // The bounds keep both sides of the crop within the picture.
+  const ratio = Math.exp(
+    random.between(Math.log(Math.max(3 / 4, keptArea)), Math.log(Math.min(4 / 3, 1 / keptArea))),
+  );
+  const width = Math.sqrt(keptArea * ratio);
+  const height = Math.sqrt(keptArea / ratio);
+  const cropX = random.between(-0.5, 0.5) * (1 - width) * size;
+  const cropY = random.between(-0.5, 0.5) * (1 - height) * size;
+  const angle = (random.between(-rotate, rotate) * Math.PI) / 180;
+  const shiftX = random.between(-translate, translate) * size;
+  const shiftY = random.between(-translate, translate) * size;
+  const zoom = random.between(...scale);
+  const mirror = random.uniform() < flip ? -1 : 1;
+
+  // From the result back to the picture, about the centre: undo mirror, shift, turn and zoom, then
+  // enter the crop.
+  const cos = Math.cos(angle) / zoom;
+  const sin = Math.sin(angle) / zoom;
+  const xx = width * cos * mirror;
+  const xy = width * sin;
+  const yx = height * -sin * mirror;
+  const yy = height * cos;
+  const centre = (size - 1) / 2;
+  const x0 = centre + cropX - xx * centre - xy * centre - width * (cos * shiftX + sin * shiftY);
+  const y0 = centre + cropY - yx * centre - yy * centre - height * (cos * shiftY - sin * shiftX);
+  return [xx, xy, x0, yx, yy, y0];
+}
+
+type Matrix = readonly [number, number, number, number, number, number, number, number, number];
+
+/** A map of colours in 0 to 255: a 3 x 3 matrix by rows, and what is added to each channel. */
+function drawColour(
+  options: AugmentOptions,
+  channels: 1 | 3,
+  random: Random,
+): { matrix: Matrix; offset: number } {
+  const { brightness = 0, contrast = 0, saturation = 0, hue = 0 } = options.colour ?? {};
+  const light = random.between(1 - brightness, 1 + brightness);
+  const spread = random.between(1 - contrast, 1 + contrast);
+  const drawnSaturation = random.between(1 - saturation, 1 + saturation);
+  const vividness = random.uniform() < (options.greyscale ?? 0) ? 0 : drawnSaturation;
+  const turn = random.between(-hue, hue) * 2 * Math.PI;
+  const gain = light * spread;
+  const offset = 127.5 * (1 - spread);
+  if (channels === 1) return { matrix: [gain, 0, 0, 0, gain, 0, 0, 0, gain], offset };
+
+  // Hue turns about the grey axis, and saturation mixes with luma; both keep greys, as rows sum to 1.
+  const cos = Math.cos(turn);
+  const third = (1 - cos) / 3;
+  const swing = Math.sin(turn) / Math.sqrt(3);
+  const [same, before, after] = [cos + third, third - swing, third + swing];
+  const mix = (turned: number, luma: number) =>
+    gain * (luma * (1 - vividness) + turned * vividness);
+  const [r, g, b] = LUMA;
+  const matrix: Matrix = [
+    ...([mix(same, r), mix(before, g), mix(after, b)] as const),
+    ...([mix(after, r), mix(same, g), mix(before, b)] as const),
+    ...([mix(before, r), mix(after, g), mix(same, b)] as const),
+  ];
+  return { matrix, offset };
+}

@@ -1,0 +1,236 @@
+import { readdir, readFile, realpath, stat } from "node:fs/promises";
+import { basename, dirname, extname, join, parse, resolve } from "node:path";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import { mapConcurrently } from "./concurrent.js";
+import { CAPTION_COLUMNS, isCaption, LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
+import type { Sample, Skipped } from "./sample.js";
+
+/** Extensions of the pictures looked for in folders, in lower case. */
+const PICTURE_EXTENSIONS = "jpg jpeg png webp gif avif tiff tif svg".split(" ");
+
+/** Lists that describe the folder they lie in; the first of these that is there is read. */
+const FOLDER_LISTS = [
+  "metadata.jsonl",
+  "metadata.csv",
+  "captions.jsonl",
+  "captions.csv",
+  "captions.tsv",
+];
+
+/** File operations under way at once. */
+const FILE_CONCURRENCY = 32;
+
+/** What has been gathered so far. */
+interface Found {
+  /** Captions by the picture's absolute path. */
+  readonly captions: Map<string, string[]>;
+  /** `list:line` of the rows that name a picture whose existence is still to be checked. */
+  readonly rows: Map<string, string[]>;
+  /** A reason is a kind, or `kind: detail`; kinds are what {@link noSample} counts. */
+  readonly skipped: Skipped[];
+  /** Real paths of the folders read, so that links in a circle end. */
+  readonly folders: Set<string>;
+}
+
+/**
+ * Reads a collection of captioned pictures. `source` is one of
+ * - a folder, searched with its subfolders for pictures (jpg, jpeg, png, webp, gif, avif, tiff, tif,
+ *   svg), each with a `.txt` file of the same base name beside it, whose non-empty lines are captions.
+ *   A folder with a list named metadata.jsonl, metadata.csv (Hugging Face's imagefolder),
+ *   captions.jsonl, captions.csv or captions.tsv is read by that list instead. Names that start with
+ *   a dot are passed over;
+ * - a `.csv`, `.tsv` or `.jsonl` list with a column of pictures (path, image, picture, file, file_name
+ *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
+ *   description). CSV and TSV need a header. Rows of one picture become one sample.
+ *
+ * Samples are sorted by path. What cannot be used is left out and named in `skipped`; pictures are not
+ * decoded here.
+ *
+ * @throws ClipsmithError when the source cannot be read, a list's columns are not understood, or no
+ * sample is left.
+ */
+export async function readCollection(
+  source: string,
+): Promise<{ samples: Sample[]; skipped: Skipped[] }> {
+  const root = resolve(source);
+  const found: Found = {
+    captions: new Map(),
+    rows: new Map(),
+    skipped: [],
+    folders: new Set(),
+  };
+  const kind = await stat(root).catch((error: NodeJS.ErrnoException) => {
+    throw new ClipsmithError(
+      error.code === "ENOENT"
+        ? `${root} does not exist. Give the path of a folder of pictures or of a list of them.`
+        : `Cannot read ${root}: ${error.message}`,
+    );
+  });
+  if (kind.isDirectory()) {
+    await readFolder(root, found);
+  } else if ((LIST_EXTENSIONS as readonly string[]).includes(extname(root).toLowerCase())) {
+    await addList(root, found);
+  } else {
+    throw new ClipsmithError(
+      `${root} is no collection of pictures. Give a folder, or a list that ends in ${LIST_EXTENSIONS.join(", ")}.`,
+    );
+  }
+  const samples = await existing(found);
+  if (samples.length === 0) throw noSample(root, found.skipped);
+  samples.sort((a, b) => compare(a.picture, b.picture));
+  return { samples, skipped: found.skipped };
+}
+
+/** Order by UTF-16 code units: the same on every machine, unlike an order by locale. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function addCaptions(found: Found, picture: string, captions: readonly string[]): void {
+  const known = found.captions.get(picture);
+  if (known === undefined) found.captions.set(picture, [...captions]);
+  else known.push(...captions);
+}
+
+async function addList(list: string, found: Found): Promise<void> {
+  const folder = dirname(list);
+  try {
+    for await (const row of readList(list)) {
+      const where = `${list}:${row.line}`;
+      if ("problem" in row) {
+        found.skipped.push({ where, reason: row.problem });
+      } else if (/^[a-z][a-z0-9+.-]+:\/\//i.test(row.picture)) {
+        const reason = `the picture is a web address, download it first: ${row.picture}`;
+        found.skipped.push({ where, reason });
+      } else {
+        const picture = resolve(folder, row.picture);
+        addCaptions(found, picture, row.captions);
+        const rows = found.rows.get(picture);
+        if (rows === undefined) found.rows.set(picture, [where]);
+        else rows.push(where);
+      }
+    }
+  } catch (error) {
+    if (error instanceof ClipsmithError) throw error;
+    throw new ClipsmithError(`Cannot read ${list}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** The samples whose pictures exist; those of folders are known to, those of lists are looked up. */
+async function existing(found: Found): Promise<Sample[]> {
+  const samples = await mapConcurrently(
+    [...found.captions],
+    FILE_CONCURRENCY,
+    async ([picture, captions]) => {
+      const file = found.rows.has(picture) ? await findFile(picture) : picture;
+      return { picture, file, captions };
+    },
+  );
+  return samples.flatMap(({ picture, file, captions }) => {
+    if (file !== undefined) return [{ picture: file, captions }];
+    const reason = `the picture does not exist: ${picture}`;
+    for (const where of found.rows.get(picture)!) found.skipped.push({ where, reason });
+    return [];
+  });
+}
+
+/** The file at `path`, however its name's accented letters are composed: systems differ in that. */
+async function findFile(path: string): Promise<string | undefined> {
+  for (const candidate of new Set([path, path.normalize("NFC"), path.normalize("NFD")])) {
+    const kind = await stat(candidate).catch(() => undefined);
+    if (kind?.isFile()) return candidate;
+  }
+  return undefined;
+}
+
+async function readFolder(folder: string, found: Found): Promise<void> {
+  let files: string[];
+  let folders: string[];
+  try {
+    const real = await realpath(folder);
+    if (found.folders.has(real)) return;
+    found.folders.add(real);
+    ({ files, folders } = await listFolder(folder));
+  } catch (error) {
+    const reason = `the folder cannot be read: ${messageOf(error)}`;
+    found.skipped.push({ where: folder, reason });
+    return;
+  }
+  const list = FOLDER_LISTS.find((name) => files.includes(name));
+  if (list !== undefined) return addList(join(folder, list), found);
+
+  const captionFiles = new Map<string, string>();
+  for (const name of files) {
+    if (extname(name).toLowerCase() === ".txt") captionFiles.set(stem(name), name);
+  }
+  const pictures = files.filter((name) =>
+    PICTURE_EXTENSIONS.includes(extname(name).slice(1).toLowerCase()),
+  );
+  const skip = (name: string, reason: string) =>
+    found.skipped.push({ where: join(folder, name), reason });
+  const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, async (name) => {
+    const file = captionFiles.get(stem(name));
+    if (file === undefined) return "no .txt file of captions beside the picture";
+    try {
+      const lines = (await readFile(join(folder, file), "utf8"))
+        .replace(/^\ufeff/, "")
+        .split(/\r?\n/);
+      const kept = lines.filter(isCaption).map((line) => line.trim());
+      return kept.length > 0 ? kept : "the .txt file of captions is empty";
+    } catch (error) {
+      return `the .txt file of captions cannot be read: ${messageOf(error)}`;
+    }
+  });
+  pictures.forEach((name, i) => {
+    const lines = captions[i]!;
+    if (typeof lines === "string") skip(name, lines);
+    else addCaptions(found, join(folder, name), lines);
+  });
+  const stems = new Set(pictures.map(stem));
+  for (const [name, file] of captionFiles) {
+    if (!stems.has(name)) skip(file, "no picture beside the .txt file");
+  }
+
+  for (const name of folders) await readFolder(join(folder, name), found);
+}
+
+/** The base name under which a picture and its captions find each other. */
+function stem(name: string): string {
+  return parse(name).name.normalize("NFC");
+}
+
+/** Names of the files and folders in `folder`, links followed, sorted, hidden ones left out. */
+async function listFolder(folder: string): Promise<{ files: string[]; folders: string[] }> {
+  const files: string[] = [];
+  const folders: string[] = [];
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith(".")) continue;
+    const kind = entry.isSymbolicLink()
+      ? await stat(join(folder, entry.name)).catch(() => undefined)
+      : entry;
+    if (kind?.isFile()) files.push(entry.name);
+    else if (kind?.isDirectory()) folders.push(entry.name);
+  }
+  return { files: files.sort(compare), folders: folders.sort(compare) };
+}
+
+function noSample(root: string, skipped: readonly Skipped[]): ClipsmithError {
+  const kinds = new Map<string, string[]>();
+  for (const { where, reason } of skipped) {
+    const kind = reason.split(": ", 1)[0]!;
+    const places = kinds.get(kind);
+    if (places === undefined) kinds.set(kind, [where]);
+    else places.push(where);
+  }
+  const summary = [...kinds].map(([kind, places]) => {
+    const examples = places.slice(0, 3).map((place) => basename(place));
+    const more = places.length > 3 ? ", ..." : "";
+    return `\n  ${places.length} times: ${kind} (${examples.join(", ")}${more})`;
+  });
+  return new ClipsmithError(
+    `${root} holds no picture with a caption.${summary.join("")}\n` +
+      "Put a .txt file of the same name beside each picture, one caption a line; or list them in a " +
+      `${LIST_EXTENSIONS.join(", ")} file with a column of pictures (${PICTURE_COLUMNS.join(", ")}) ` +
+      `and one of captions (${CAPTION_COLUMNS.join(", ")}).`,
+  );
+}

@@ -1,0 +1,11 @@
+/** Collections of captioned pictures, and pictures as pixels. */
+export { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+export { readCollection } from "./collection.js";
+export { type DecodeOptions, decodePicture } from "./picture.js";
+export {
+  type LoadedPictures,
+  PictureLoader,
+  type PictureLoaderOptions,
+  type PictureRequest,
+} from "./picture-loader.js";
+export type { Sample, Skipped } from "./sample.js";

@@ -1,0 +1,177 @@
+import { createReadStream } from "node:fs";
+import { extname } from "node:path";
+import { parse } from "csv-parse";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+
+/** Extensions of the lists that {@link readList} understands. */
+export const LIST_EXTENSIONS = [".csv", ".tsv", ".jsonl"] as const;
+
+/** Accepted names of the two columns, whatever their case; where a list has several, the first wins. */
+export const PICTURE_COLUMNS = ["path", "image", "picture", "file", "file_name", "filepath"];
+export const CAPTION_COLUMNS = ["caption", "captions", "text", "title", "description"];
+
+/** A row of a list: what it says, or what is wrong with it. `line` counts from 1. */
+export type ListRow =
+  | { readonly line: number; readonly picture: string; readonly captions: readonly string[] }
+  | { readonly line: number; readonly problem: string };
+
+type Fields =
+  | { readonly line: number; readonly fields: ReadonlyMap<string, unknown> }
+  | { readonly line: number; readonly problem: string };
+
+/**
+ * Reads a list of pictures and captions row by row, without holding the file in memory. CSV and TSV
+ * need a header; in JSONL each line is an object, whose caption may be an array of captions.
+ *
+ * @throws ClipsmithError when the list has no column of pictures or none of captions.
+ */
+export async function* readList(path: string): AsyncGenerator<ListRow> {
+  const rows = extname(path).toLowerCase() === ".jsonl" ? jsonRows(path) : tableRows(path);
+  for await (const row of rows) {
+    if ("problem" in row) {
+      yield row;
+      continue;
+    }
+    const { line } = row;
+    const picture = firstOf(row.fields, PICTURE_COLUMNS);
+    const captions = [firstOf(row.fields, CAPTION_COLUMNS)].flat().filter(isCaption);
+    if (typeof picture !== "string" || picture.trim() === "") {
+      yield { line, problem: "no path of a picture" };
+    } else if (captions.length === 0) {
+      yield { line, problem: `no caption: ${picture.trim()}` };
+    } else {
+      yield { line, picture: picture.trim(), captions: captions.map((caption) => caption.trim()) };
+    }
+  }
+}
+
+/** Whether a value is text with something to see in it: not only spaces and invisible characters. */
+export function isCaption(value: unknown): value is string {
+  return typeof value === "string" && /[^\s\p{Z}\p{Cc}\p{Cf}]/u.test(value);
+}
+
+function firstOf(fields: ReadonlyMap<string, unknown>, names: readonly string[]): unknown {
+  const name = names.find((candidate) => fields.has(candidate));
+  return name === undefined ? undefined : fields.get(name);
+}
+
+function columnName(text: string): string {
+  return text.trim().toLowerCase();
+}
+
+function checkColumns(path: string, found: readonly string[]): void {
+  for (const [content, names] of [
+    ["pictures", PICTURE_COLUMNS],
+    ["captions", CAPTION_COLUMNS],
+  ] as const) {
+    if (found.some((column) => names.includes(column))) continue;
+    const columns = found.map((column) => JSON.stringify(column.slice(0, 60)));
+    const more = columns.length > 20 ? ` and ${columns.length - 20} more` : "";
+    throw new ClipsmithError(
+      `${path} has no column of ${content}: its columns are ${columns.slice(0, 20).join(", ")}${more}. ` +
+        `Name one of them ${orList(names)}` +
+        (path.toLowerCase().endsWith(".jsonl") ? "." : "; the first row must hold the names."),
+    );
+  }
+}
+
+function orList(names: readonly string[]): string {
+  return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
+
+async function* tableRows(path: string): AsyncGenerator<Fields> {
+  const parser = parse({
+    bom: true,
+    delimiter: await delimiterOf(path),
+    info: true,
+    // Mixed line ends are common in files edited on two systems.
+    record_delimiter: ["\r\n", "\n", "\r"],
+    relax_column_count: true,
+    // A quote inside an unquoted caption is part of the caption.
+    relax_quotes: true,
+    skip_records_with_error: true,
+  });
+  let failure: string | undefined;
+  parser.on("skip", (error: Error & { code?: string }) => {
+    failure =
+      error.code === "CSV_QUOTE_NOT_CLOSED"
+        ? "malformed row: a quote is opened and not closed again, so nothing after it could be read"
+        : `malformed row: ${error.message}`;
+  });
+  const input = createReadStream(path);
+  // pipe() does not pass errors on.
+  input.on("error", (error) => parser.destroy(error));
+  input.pipe(parser);
+
+  let header: string[] | undefined;
+  // A row may span lines, and the parser tells the line where it ends.
+  let line = 1;
+  for await (const { record, info } of parser as AsyncIterable<{
+    record: string[];
+    info: { lines: number };
+  }>) {
+    const start = line;
+    line = info.lines + 1;
+    if (record.every((cell) => cell.trim() === "")) continue;
+    if (header === undefined) {
+      header = record.map(columnName);
+      checkColumns(path, header);
+    } else if (record.length === header.length) {
+      yield { line: start, fields: new Map(header.map((name, i) => [name, record[i]])) };
+    } else {
+      const problem = `malformed row: it has ${record.length} fields, the header ${header.length}`;
+      yield { line: start, problem };
+    }
+  }
+  if (failure !== undefined) yield { line, problem: failure };
+}
+
+/** Tab for .tsv; for .csv whichever of comma, tab and semicolon is most frequent in the header. */
+async function delimiterOf(path: string): Promise<string> {
+  if (path.toLowerCase().endsWith(".tsv")) return "\t";
+  for await (const { text } of lines(path)) {
+    const count = (delimiter: string) => text.split(delimiter).length;
+    return [",", "\t", ";"].reduce((best, other) => (count(other) > count(best) ? other : best));
+  }
+  return ",";
+}
+
+async function* jsonRows(path: string): AsyncGenerator<Fields> {
+  const columns = new Set<string>();
+  for await (const { line, text } of lines(path)) {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      yield { line, problem: `malformed row: not JSON (${messageOf(error).slice(0, 120)})` };
+      continue;
+    }
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      yield { line, problem: "malformed row: not a JSON object" };
+      continue;
+    }
+    const entries = Object.entries(value).map(([key, v]) => [columnName(key), v] as const);
+    for (const [name] of entries) columns.add(name);
+    yield { line, fields: new Map(entries) };
+  }
+  if (columns.size > 0) checkColumns(path, [...columns]);
+}
+
+/**
+ * The lines of a UTF-8 file that are not blank. Node's readline also breaks lines at U+2028 and U+2029,
+ * which JSON strings may hold.
+ */
+async function* lines(path: string): AsyncGenerator<{ line: number; text: string }> {
+  const decoder = new TextDecoder(); // drops a byte order mark
+  let line = 0;
+  let rest = "";
+  for await (const chunk of createReadStream(path)) {
+    const parts = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n");
+    rest = parts.pop()!;
+    for (const text of parts) {
+      line++;
+      if (text.trim() !== "") yield { line, text };
+    }
+  }
+  if (rest.trim() !== "") yield { line: line + 1, text: rest };
+}
