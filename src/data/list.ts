@@ -106,22 +106,26 @@ async function* tableRows(path: string): AsyncGenerator<Fields> {
   let header: string[] | undefined;
   // A row may span lines, and the parser tells the line where it ends.
   let line = 1;
-  for await (const { record, info } of parser as AsyncIterable<{
-    record: string[];
-    info: { lines: number };
-  }>) {
-    const start = line;
-    line = info.lines + 1;
-    if (record.every((cell) => cell.trim() === "")) continue;
-    if (header === undefined) {
-      header = record.map(columnName);
-      checkColumns(path, header);
-    } else if (record.length === header.length) {
-      yield { line: start, fields: new Map(header.map((name, i) => [name, record[i]])) };
-    } else {
-      const problem = `malformed row: it has ${record.length} fields, the header ${header.length}`;
-      yield { line: start, problem };
+  try {
+    for await (const { record, info } of parser as AsyncIterable<{
+      record: string[];
+      info: { lines: number };
+    }>) {
+      const start = line;
+      line = info.lines + 1;
+      if (record.every((cell) => cell.trim() === "")) continue;
+      if (header === undefined) {
+        header = record.map(columnName);
+        checkColumns(path, header);
+      } else if (record.length === header.length) {
+        yield { line: start, fields: new Map(header.map((name, i) => [name, record[i]])) };
+      } else {
+        const problem = `malformed row: it has ${record.length} fields, the header ${header.length}`;
+        yield { line: start, problem };
+      }
     }
+  } finally {
+    input.destroy();
   }
   if (failure !== undefined) yield { line, problem: failure };
 }

@@ -16,8 +16,6 @@ export interface DecodeOptions {
   readonly background?: readonly [number, number, number];
 }
 
-export const WHITE = [255, 255, 255] as const;
-
 /**
  * Decodes a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG; of several frames the first), turned
  * upright by its EXIF orientation, in sRGB, resized with an antialiased bicubic kernel.
@@ -28,7 +26,7 @@ export const WHITE = [255, 255, 255] as const;
  */
 export async function decodePicture(
   source: string | Uint8Array,
-  { size, channels, fit = "cover", background = WHITE }: DecodeOptions,
+  { size, channels, fit = "cover", background = [255, 255, 255] }: DecodeOptions,
 ): Promise<Uint8Array> {
   try {
     // Read here, not by libvips, which keeps opened files in a cache by name and so misses changes.

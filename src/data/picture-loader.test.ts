@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import sharp from "sharp";
+import { random } from "../util/random.js";
+import { augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+import { decodePicture } from "./picture.js";
+import { PictureLoader, type PictureLoaderOptions } from "./picture-loader.js";
+
+const SIZE = 16;
+const LENGTH = 3 * SIZE * SIZE;
+const FORMAT: PixelFormat & { channels: 3 } = {
+  size: SIZE,
+  channels: 3,
+  mean: [0.48, 0.46, 0.41],
+  std: [0.27, 0.26, 0.28],
+};
+const AUGMENT = { crop: [0.5, 1], rotate: 10, colour: { hue: 0.1 } } as const;
+
+let root: string;
+const pictures: string[] = [];
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), "clipsmith-loader-"));
+  for (let i = 0; i < 10; i++) {
+    const stream = random("picture", i);
+    const pixels = Uint8Array.from({ length: 40 * 30 * 3 }, () => stream.integer(256));
+    const path = join(root, `${i}.png`);
+    await sharp(pixels, { raw: { width: 40, height: 30, channels: 3 } }).toFile(path);
+    pictures.push(path);
+  }
+});
+after(() => rm(root, { recursive: true, force: true }));
+
+/** A loader that is closed however the test ends. */
+async function withLoader(
+  options: Partial<PictureLoaderOptions>,
+  work: (loader: PictureLoader) => Promise<void>,
+): Promise<void> {
+  const loader = new PictureLoader({ ...FORMAT, ...options });
+  try {
+    await work(loader);
+  } finally {
+    await loader.close();
+  }
+}
+
+async function direct(picture: string, key?: readonly (string | number)[]): Promise<Float32Array> {
+  const out = new Float32Array(LENGTH);
+  const pixels = await decodePicture(picture, FORMAT);
+  if (key === undefined) normaliseInto(out, pixels, FORMAT);
+  else augmentInto(out, pixels, FORMAT, AUGMENT, random(...key));
+  return out;
+}
+
+function slice(pixels: Float32Array, index: number): Float32Array {
+  return pixels.slice(index * LENGTH, (index + 1) * LENGTH);
+}
+
+test("loads are what decoding directly gives, cached or not, from paths and bytes", async () => {
+  for (const cacheBytes of [0, LENGTH * 3, 2 ** 20]) {
+    await withLoader({ augment: AUGMENT, cacheBytes }, async (loader) => {
+      for (let epoch = 0; epoch < 2; epoch++) {
+        const { pixels, failed } = await loader.load([
+          ...pictures.map((picture) => ({ picture })),
+          ...pictures.map((picture, i) => ({ picture, augmentKey: ["test", epoch, i] })),
+        ]);
+        assert.deepEqual(failed, []);
+        assert.equal(pixels.length, 20 * LENGTH);
+        for (const [i, picture] of pictures.entries()) {
+          assert.deepEqual(slice(pixels, i), await direct(picture));
+          assert.deepEqual(slice(pixels, 10 + i), await direct(picture, ["test", epoch, i]));
+        }
+      }
+    });
+  }
+  await withLoader({}, async (loader) => {
+    const bytes = await sharp(pictures[3]).png().toBuffer();
+    const around = new Uint8Array(bytes.length + 100);
+    around.set(bytes, 50);
+    const view = around.subarray(50, 50 + bytes.length);
+    const { pixels } = await loader.load([{ picture: view }]);
+    assert.deepEqual(pixels, await direct(pictures[3]!));
+    assert.equal(view.length, bytes.length, "the caller's bytes stay the caller's");
+  });
+});
+
+test("the cache answers for a file that is gone, up to its size", async () => {
+  const paths = await Promise.all(
+    [0, 1].map(async (i) => {
+      const path = join(root, `gone-${i}.png`);
+      await sharp(pictures[i]).toFile(path);
+      return path;
+    }),
+  );
+  await withLoader({ cacheBytes: LENGTH }, async (loader) => {
+    for (const picture of paths) await loader.load([{ picture }]);
+    for (const path of paths) await rm(path);
+    const { failed } = await loader.load(paths.map((picture) => ({ picture })));
+    assert.deepEqual(
+      failed.map(({ index }) => index),
+      [1],
+    );
+  });
+});
+
+test("broken pictures fail alone, with a reason and zeros", async () => {
+  const broken = join(root, "broken.jpg");
+  const jpeg = await sharp(pictures[0]).resize(300).jpeg().toBuffer();
+  await writeFile(broken, jpeg.subarray(0, jpeg.length / 2));
+  await withLoader({}, async (loader) => {
+    const requests = [pictures[0]!, broken, pictures[1]!, join(root, "missing.png"), pictures[2]!];
+    const { pixels, failed } = await loader.load(requests.map((picture) => ({ picture })));
+    assert.deepEqual(
+      failed.map(({ index }) => index),
+      [1, 3],
+    );
+    assert.match(failed[0]!.reason, /broken\.jpg: .*premature end/i);
+    assert.match(failed[1]!.reason, /missing\.png: the file does not exist/);
+    for (const i of [1, 3]) assert.ok(slice(pixels, i).every((v) => v === 0));
+    for (const i of [0, 2, 4]) assert.deepEqual(slice(pixels, i), await direct(requests[i]!));
+  });
+});
+
+test("loads asked for at once each get their own pictures; none at all is fine", async () => {
+  await withLoader({}, async (loader) => {
+    const loads = await Promise.all(pictures.map((picture) => loader.load([{ picture }])));
+    for (const [i, { pixels }] of loads.entries()) {
+      assert.deepEqual(pixels, await direct(pictures[i]!));
+    }
+    assert.deepEqual(await loader.load([]), { pixels: new Float32Array(0), failed: [] });
+  });
+});
+
+test("close waits for loads under way and refuses others", async () => {
+  const loader = new PictureLoader(FORMAT);
+  const load = loader.load(pictures.map((picture) => ({ picture })));
+  await loader.close();
+  assert.deepEqual((await load).failed, []);
+  await assert.rejects(loader.load([]), /load\(\) after close\(\)/);
+  await new PictureLoader(FORMAT).close();
+});
+
+test("a thread that dies fails the loads under way, and the next load starts another", async () => {
+  // More memory than a typed array can have.
+  await withLoader({ size: 2 ** 30, cacheBytes: 0 }, async (loader) => {
+    const loads = [1, 2].map(() => loader.load([{ picture: pictures[0]! }]));
+    for (const load of loads) {
+      await assert.rejects(load, /The thread that loads pictures ended: .*array/i);
+    }
+    assert.deepEqual((await loader.load([])).failed, []);
+  });
+});
+
+test("an idle loader keeps no process alive, a busy one does", () => {
+  const script = `
+    import { PictureLoader } from ${JSON.stringify(new URL("./picture-loader.js", import.meta.url))};
+    const loader = new PictureLoader(${JSON.stringify(FORMAT)});
+    loader.load([{ picture: ${JSON.stringify(pictures[0])} }]).then(({ pixels }) => {
+      console.log(pixels.length);
+    });`;
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    ["--input-type=module", "--eval", script],
+    { encoding: "utf8", timeout: 60_000 },
+  );
+  assert.equal(stderr, "");
+  assert.equal(stdout, `${LENGTH}\n`);
+  assert.equal(status, 0);
+});
+
+test("statistics must fit the channels", () => {
+  assert.throws(
+    () => new PictureLoader({ ...FORMAT, channels: 1 }),
+    /mean and std must have 1 numbers, one a channel; got 3 and 3/,
+  );
+});
