@@ -1,4 +1,5 @@
 import type { Random } from "../util/random.js";
+import { LUMA, lumaOf, type Rgb, WHITE } from "./colour.js";
 
 /** How pixels are laid out and normalised. */
 export interface PixelFormat {
@@ -8,7 +9,7 @@ export interface PixelFormat {
   /** Per channel, of values in 0 to 1. */
   readonly mean: readonly number[];
   readonly std: readonly number[];
-  /** Red, green and blue, 0 to 255, of what a moved picture uncovers. Default: white. */
+  /** Of what a moved picture uncovers. Default: white. */
   readonly background?: Rgb;
 }
 
@@ -37,13 +38,6 @@ export interface AugmentOptions {
   /** Probability of taking all colour away. */
   readonly greyscale?: number;
 }
-
-type Rgb = readonly [number, number, number];
-
-const WHITE: Rgb = [255, 255, 255];
-
-/** Rec. 601 weights of red, green and blue in luma. */
-const LUMA = [0.299, 0.587, 0.114] as const;
 
 /** Writes (v / 255 - mean) / std of `pixels` [H, W, C] to `out` [C, H, W]. */
 export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: PixelFormat): void {
@@ -137,8 +131,7 @@ function normaliser({ mean, std }: PixelFormat, channel: number) {
 
 function backgroundOf({ channels, background = WHITE }: PixelFormat): Rgb {
   if (channels === 3) return background;
-  const [r, g, b] = background;
-  const grey = LUMA[0] * r + LUMA[1] * g + LUMA[2] * b;
+  const grey = lumaOf(...background);
   return [grey, grey, grey];
 }
 

@@ -1,6 +1,6 @@
 /** The thread behind PictureLoader: decodes, keeps, changes and normalises pictures. */
 import { parentPort, workerData } from "node:worker_threads";
-import { messageOf } from "../util/errors.js";
+import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
 import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
 import { mapConcurrently } from "./concurrent.js";
@@ -54,20 +54,30 @@ async function decoded(picture: string | Uint8Array): Promise<Uint8Array> {
 async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const length = data.channels * data.size ** 2;
   const pixels = new Float32Array(pictures.length * length);
-  const failed: { index: number; reason: string }[] = [];
-  await mapConcurrently(pictures, DECODE_CONCURRENCY, async ({ picture, augmentKey }, index) => {
+  /** Writes one picture's pixels, or tells why it cannot be read; bugs are thrown. */
+  const fill = async (index: number): Promise<string | undefined> => {
+    const { picture, augmentKey } = pictures[index]!;
     let bytes: Uint8Array;
     try {
       bytes = await decoded(picture);
     } catch (error) {
-      failed.push({ index, reason: messageOf(error) });
-      return;
+      if (error instanceof ClipsmithError) return error.message;
+      throw error;
     }
     const out = pixels.subarray(index * length, (index + 1) * length);
     if (augmentKey === undefined) normaliseInto(out, bytes, data);
     else augmentInto(out, bytes, data, data.augment, random(...augmentKey));
-  });
-  failed.sort((a, b) => a.index - b.index);
+    return undefined;
+  };
+  const reasons = await mapConcurrently(pictures, DECODE_CONCURRENCY, (_, index) => fill(index));
+  const failed: { index: number; reason: string }[] = [];
+  for (const [index, first] of reasons.entries()) {
+    if (first === undefined) continue;
+    // Once more, alone: libvips keeps one error text for all threads, so only now is it surely this
+    // picture's own.
+    const reason = await fill(index);
+    if (reason !== undefined) failed.push({ index, reason });
+  }
   return { id, pixels, failed };
 }
 

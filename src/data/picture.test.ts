@@ -107,8 +107,7 @@ test("greyscale, CMYK and 16-bit pictures become RGB of 8 bits, and RGB becomes 
   const cmyk = await halves(16, 16).toColourspace("cmyk").jpeg().toBuffer();
   const [r, g, b] = (await decode(cmyk))(1, 4) as [number, number, number];
   assert.ok(r > 200 && g < 80 && b < 80, `${[r, g, b]} is no red`);
-  const [onRed] = (await decode(await halves(8, 8).png().toBuffer(), { channels: 1 }))(0, 0);
-  assert.ok(onRed! > 30 && onRed! < 140, `${onRed} is no grey of red`);
+  near((await decode(await halves(8, 8).png().toBuffer(), { channels: 1 }))(0, 0), [76], 0);
 });
 
 test("SVG is drawn at the size asked for", async () => {

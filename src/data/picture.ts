@@ -1,19 +1,20 @@
 import { readFile } from "node:fs/promises";
 import sharp from "sharp";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { lumaOf, type Rgb, WHITE } from "./colour.js";
 
 export interface DecodeOptions {
   /** Height and width of the result, in pixels. */
   readonly size: number;
-  /** 3 for RGB, 1 for greyscale. */
+  /** 3 for RGB, 1 for its luma. */
   readonly channels: 1 | 3;
   /**
    * "cover" (default): shortest side resized to `size`, centre cut out, as CLIP does. "contain":
    * longest side resized to `size`, the rest filled with the background.
    */
   readonly fit?: "cover" | "contain";
-  /** Red, green and blue, 0 to 255, behind transparent parts and around contained pictures. Default: white. */
-  readonly background?: readonly [number, number, number];
+  /** Behind transparent parts and around contained pictures. Default: white. */
+  readonly background?: Rgb;
 }
 
 /**
@@ -26,7 +27,7 @@ export interface DecodeOptions {
  */
 export async function decodePicture(
   source: string | Uint8Array,
-  { size, channels, fit = "cover", background = [255, 255, 255] }: DecodeOptions,
+  { size, channels, fit = "cover", background = WHITE }: DecodeOptions,
 ): Promise<Uint8Array> {
   try {
     // Read here, not by libvips, which keeps opened files in a cache by name and so misses changes.
@@ -34,7 +35,7 @@ export async function decodePicture(
     if (bytes.length === 0) throw new Error("the file is empty");
     const [r, g, b] = background;
     // Warnings (odd metadata) don't spoil a picture; missing data does.
-    return await sharp(bytes, { autoOrient: true, failOn: "error" })
+    const rgb = await sharp(bytes, { autoOrient: true, failOn: "error" })
       .flatten({ background: { r, g, b } })
       .resize(size, size, {
         fit,
@@ -43,15 +44,22 @@ export async function decodePicture(
         // The JPEG decoder's own shrinking is a little faster and visibly coarser.
         fastShrinkOnLoad: false,
       })
-      .toColourspace(channels === 1 ? "b-w" : "srgb")
+      .toColourspace("srgb")
       .raw({ depth: "uchar" })
       .toBuffer();
+    return channels === 3 ? rgb : greyOf(rgb);
   } catch (error) {
     const name = typeof source === "string" ? source : `(${source.length} bytes)`;
     throw new ClipsmithError(`Cannot read the picture ${name}: ${explain(error)}.`, {
       cause: error,
     });
   }
+}
+
+function greyOf(rgb: Uint8Array): Uint8Array {
+  return Uint8Array.from({ length: rgb.length / 3 }, (_, i) =>
+    Math.round(lumaOf(rgb[i * 3]!, rgb[i * 3 + 1]!, rgb[i * 3 + 2]!)),
+  );
 }
 
 function explain(error: unknown): string {
@@ -63,5 +71,6 @@ function explain(error: unknown): string {
   if (/unsupported image format/.test(message)) {
     return "it is not a JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG picture, whatever its name says";
   }
-  return message;
+  // libvips keeps one error text for all threads, and a picture decoded meanwhile may have cleared it.
+  return message === "Unknown error" ? "its data are damaged or incomplete" : message;
 }
