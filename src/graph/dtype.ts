@@ -11,8 +11,8 @@ export const dtypes = {
 /** Name of an element type. */
 export type DType = keyof typeof dtypes;
 
-/** The typed array that holds elements of `D`. */
-export type DataOf<D extends DType = DType> = InstanceType<(typeof dtypes)[D]["array"]>;
+/** A typed array of elements. */
+export type Data = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array;
 
 export function isFloat(dtype: DType): boolean {
   return dtype === "float32" || dtype === "float64";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { type DataOf, type DType, dtypes, isFloat } from "./dtype.js";
+export { type Data, type DType, dtypes, isFloat } from "./dtype.js";
 export { einsum } from "./einsum.js";
 export { evaluate } from "./evaluate.js";
 export * from "./functions.js";

@@ -1,4 +1,4 @@
-import { type DataOf, type DType, dtypes } from "./dtype.js";
+import { type Data, type DType, dtypes } from "./dtype.js";
 import { elementCount, formatShape, type Shape } from "./shape.js";
 
 /** What is known of a tensor before it has a value. */
@@ -77,7 +77,7 @@ export interface Node {
 /** Where a tensor comes from. */
 export type Source =
   | { readonly kind: "input"; readonly name: string }
-  | { readonly kind: "constant"; readonly data: DataOf }
+  | { readonly kind: "constant"; readonly data: Data }
   | { readonly kind: "node"; readonly node: Node; readonly index: number };
 
 /** A symbolic, immutable tensor. A graph is whatever its output tensors depend on. */

@@ -1,5 +1,5 @@
 import {
-  type DataOf,
+  type Data,
   type DType,
   dtypes,
   type Graph,
@@ -85,7 +85,7 @@ class Names {
     return name;
   }
 
-  constant(dtype: DType, dims: readonly number[], data: DataOf): string {
+  constant(dtype: DType, dims: readonly number[], data: Data): string {
     const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const key = `${dtype} ${dims} ${Buffer.from(rawData).toString("latin1")}`;
     const known = this.constants.get(key);

@@ -1,11 +1,11 @@
 import * as ort from "onnxruntime-node";
-import { type DataOf, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
+import { type Data, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
 import { emit } from "../onnx/index.js";
 import { messageOf } from "../util/errors.js";
 import { type RuntimeOptions, sessionOptions } from "./options.js";
 
 /** Values by name. */
-export type Feeds = Readonly<Record<string, DataOf>>;
+export type Feeds = Readonly<Record<string, Data>>;
 
 /** A graph compiled by ONNX Runtime, ready to run. Release it when it is no longer needed. */
 export class Program {
@@ -35,7 +35,7 @@ export class Program {
    *
    * @throws Error if an input is missing, of the wrong type or of the wrong size.
    */
-  async run(feeds: Feeds, into: Feeds = {}): Promise<Record<string, DataOf>> {
+  async run(feeds: Feeds, into: Feeds = {}): Promise<Record<string, Data>> {
     const sizes = new Map<string, number>();
     const inputs: Record<string, ort.Tensor> = {};
     for (const [name, { dtype, shape }] of this.#graph.inputs) {
@@ -61,7 +61,7 @@ export class Program {
       });
     }
     const values = Object.entries(results).map(([name, tensor]) => [name, tensor.data]);
-    return Object.fromEntries(values) as Record<string, DataOf>;
+    return Object.fromEntries(values) as Record<string, Data>;
   }
 
   /** Frees the session's memory. */
@@ -94,7 +94,7 @@ function resolve(
   return dims;
 }
 
-function tensorOf(dtype: DType, data: DataOf, dims: number[], where: string): ort.Tensor {
+function tensorOf(dtype: DType, data: Data, dims: number[], where: string): ort.Tensor {
   if (!(data instanceof dtypes[dtype].array)) {
     throw new Error(`run: ${where} must be ${dtype}, is a ${data.constructor.name}`);
   }

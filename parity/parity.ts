@@ -1,0 +1,69 @@
+import { readdir } from "node:fs/promises";
+import { ClipsmithError } from "../src/util/errors.js";
+import { runClipCase } from "./clip-case.js";
+import type { Difference } from "./compare.js";
+import { type Fixture, readFixture } from "./fixture.js";
+import { runModuleCase } from "./module-case.js";
+import { Unsupported } from "./run.js";
+import { runTrainingCase } from "./training-case.js";
+
+/** What became of one case. */
+export type CaseResult =
+  | { readonly name: string; readonly differences: readonly Difference[] }
+  | { readonly name: string; readonly missing: string };
+
+const runners: Record<string, (fixture: Fixture) => Promise<Difference[]>> = {
+  train: runClipCase,
+  eval: runClipCase,
+  training: runTrainingCase,
+  module: runModuleCase,
+};
+
+/**
+ * Runs every case of a fixture folder: every `<case>.json` that has a `<case>.safetensors` beside it.
+ *
+ * @throws ClipsmithError if the folder is missing or has no case.
+ */
+export async function runFolder(folder: string): Promise<CaseResult[]> {
+  const files = await readdir(folder).catch(() => {
+    throw new ClipsmithError(
+      `there is no fixture folder ${folder}; name one: npm run parity -- DIR`,
+    );
+  });
+  const names = files
+    .filter((file) => file.endsWith(".json"))
+    .map((file) => file.slice(0, -".json".length))
+    .filter((name) => files.includes(`${name}.safetensors`))
+    .sort();
+  if (names.length === 0) {
+    throw new ClipsmithError(`${folder} has no case: a .json with a .safetensors of its name`);
+  }
+  const results: CaseResult[] = [];
+  for (const name of names) results.push(await runCase(folder, name));
+  return results;
+}
+
+/** Runs one case. */
+export async function runCase(folder: string, name: string): Promise<CaseResult> {
+  const fixture = await readFixture(folder, name);
+  const run = runners[fixture.kind];
+  if (run === undefined) return { name, missing: fixture.kind };
+  try {
+    return { name, differences: await run(fixture) };
+  } catch (error) {
+    if (error instanceof Unsupported) return { name, missing: error.message };
+    throw error;
+  }
+}
+
+/** Whether every difference is inside its bound. */
+export function passed(result: CaseResult): boolean {
+  return "missing" in result || result.differences.every(({ ok }) => ok);
+}
+
+/** The largest error of a kind, for the table. */
+export function worst(result: CaseResult, kind: Difference["kind"]): number | undefined {
+  if ("missing" in result) return undefined;
+  const errors = result.differences.filter((d) => d.kind === kind).map(({ error }) => error);
+  return errors.length === 0 ? undefined : Math.max(...errors);
+}
