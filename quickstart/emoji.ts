@@ -1,0 +1,277 @@
+/**
+ * The quickstart's pictures and texts: every emoji of Unicode as four makers draw it, rendered from the
+ * icon packages that npm has installed. Three makers are for training; the fourth is held out as a
+ * drawing style never seen, and a tenth of the keywords as wordings never seen.
+ */
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join, resolve } from "node:path";
+import sharp from "sharp";
+import {
+  type IconSet,
+  iconSvg,
+  loadVendor,
+  packageVersion,
+  TRAINING_VENDORS,
+  UNSEEN_VENDOR,
+  type Vendor,
+} from "./vendors.js";
+import { comparable, type Emoji, heldOutKeywords, loadEmoji, trainingCaptions } from "./wording.js";
+
+const VENDORS: readonly Vendor[] = [...TRAINING_VENDORS, UNSEEN_VENDOR];
+
+/** The maker whose pictures are searched with the held-out keywords: one of the styles trained on. */
+const WORDING_VENDOR: Vendor = "noto";
+
+export interface PrepareOptions {
+  /** Width and height of the pictures in pixels; default 64. */
+  readonly size?: number;
+  /** Only the emoji with these hexcodes; default all. Which keywords are held out never depends on it. */
+  readonly hexcodes?: readonly string[];
+  /** Called after each picture with how many of all are there. Not called when all was done before. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What {@link prepareEmoji} made. */
+export interface EmojiReport {
+  readonly pictures: Readonly<Record<Vendor, number>>;
+  /** The names of the emoji that a vendor doesn't draw. */
+  readonly missing: Readonly<Record<Vendor, readonly string[]>>;
+  /** How many held-out keywords at least one picture of unseen-wording.jsonl has. */
+  readonly heldOutKeywords: number;
+  /** How many of those have each of their words somewhere within the training captions. */
+  readonly heldOutKeywordsOfSeenWords: number;
+}
+
+/** What the folder holds or is about to hold; `report` is there once all is written. */
+interface State {
+  readonly version: string;
+  readonly report?: EmojiReport;
+}
+
+const stateFile = "prepared.json";
+
+/**
+ * Renders the emoji into `folder`, as PNG on white, and writes three lists there, one JSON object a
+ * line, paths relative to the folder:
+ *
+ * - `train.jsonl`: `{path, captions}`, the pictures of the training vendors;
+ * - `unseen-style.jsonl`: `{path, captions}`, the held-out vendor's pictures of emoji whose names are
+ *   trained, with the name as the only caption;
+ * - `unseen-wording.jsonl`: `{path, keywords}`, every picture of one training vendor with its held-out
+ *   keywords, often none.
+ *
+ * A folder that is ready is left as it is; a run that was killed is continued; pictures of another size
+ * or of other package versions are made anew.
+ */
+export async function prepareEmoji(
+  folder: string,
+  options: PrepareOptions = {},
+): Promise<EmojiReport> {
+  const { size = 64, hexcodes, onProgress } = options;
+  const version = [
+    `clipsmith-emoji-1 ${size} px`,
+    ...VENDORS.map((vendor) => `${vendor} ${packageVersion(vendor)}`),
+    ...(hexcodes === undefined ? [] : [`only ${[...hexcodes].sort().join(" ")}`]),
+  ].join(", ");
+  const state = await readState(folder);
+  if (state?.version === version && state.report !== undefined) return state.report;
+  if (state?.version !== version) {
+    for (const vendor of VENDORS) await rm(join(folder, vendor), { recursive: true, force: true });
+    await mkdir(folder, { recursive: true });
+    await writeState(folder, { version });
+  }
+
+  const all = loadEmoji();
+  const wanted = new Set(hexcodes ?? all.map(({ hexcode }) => hexcode));
+  const emoji = all.filter(({ hexcode }) => wanted.has(hexcode));
+  const drawn = {} as Record<Vendor, Emoji[]>;
+  const missing = {} as Record<Vendor, string[]>;
+  for (const [i, vendor] of VENDORS.entries()) {
+    // One vendor's icons at a time: they take hundreds of megabytes.
+    const { set, names } = loadVendor(vendor, emoji);
+    drawn[vendor] = emoji.filter(({ hexcode }) => names.has(hexcode));
+    missing[vendor] = emoji.filter(({ hexcode }) => !names.has(hexcode)).map(({ name }) => name);
+    await mkdir(join(folder, vendor), { recursive: true });
+    let done = i * emoji.length;
+    await forEachConcurrently(drawn[vendor], async ({ hexcode }) => {
+      const path = join(folder, picturePath(vendor, hexcode));
+      await renderOnce(set, names.get(hexcode)!, size, path);
+      onProgress?.(++done, VENDORS.length * emoji.length);
+    });
+  }
+  const report = await writeLists(folder, all, drawn, missing);
+  onProgress?.(VENDORS.length * emoji.length, VENDORS.length * emoji.length);
+  await writeState(folder, { version, report });
+  return report;
+}
+
+function picturePath(vendor: Vendor, hexcode: string): string {
+  return `${vendor}/${hexcode}.png`;
+}
+
+/** Writes the picture unless it is there; a file under its final name is always whole. */
+async function renderOnce(set: IconSet, name: string, size: number, path: string): Promise<void> {
+  if (await exists(path)) return;
+  // Twice as large, then shrunk: the SVG renderer's filters leave jagged edges at the final size.
+  const png = await sharp(Buffer.from(iconSvg(set, name, 2 * size)))
+    .resize(size, size)
+    .flatten({ background: "#ffffff" })
+    .png()
+    .toBuffer();
+  await writeWhole(path, png);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  await writeFile(`${path}.part`, content);
+  await rename(`${path}.part`, path);
+}
+
+async function readState(folder: string): Promise<State | undefined> {
+  const path = join(folder, stateFile);
+  return (await exists(path)) ? (JSON.parse(await readFile(path, "utf8")) as State) : undefined;
+}
+
+async function writeState(folder: string, state: State): Promise<void> {
+  await writeWhole(join(folder, stateFile), JSON.stringify(state));
+}
+
+/** Runs `work` on every item, on as many at once as there are cores. */
+async function forEachConcurrently<T>(
+  items: readonly T[],
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const queue = items.values();
+  await Promise.all(
+    Array.from({ length: availableParallelism() }, async () => {
+      for (const item of queue) await work(item);
+    }),
+  );
+}
+
+async function writeLists(
+  folder: string,
+  all: readonly Emoji[],
+  drawn: Readonly<Record<Vendor, readonly Emoji[]>>,
+  missing: EmojiReport["missing"],
+): Promise<EmojiReport> {
+  const captions = trainingCaptions(all);
+  const trained = TRAINING_VENDORS.flatMap((vendor) =>
+    drawn[vendor].map(({ hexcode }) => ({
+      path: picturePath(vendor, hexcode),
+      captions: captions.get(hexcode)!,
+    })),
+  );
+  const trainedHexcodes = new Set(
+    TRAINING_VENDORS.flatMap((vendor) => drawn[vendor].map(({ hexcode }) => hexcode)),
+  );
+  const unseenStyle = drawn[UNSEEN_VENDOR]
+    .filter(({ hexcode }) => trainedHexcodes.has(hexcode))
+    .map(({ hexcode, name }) => ({ path: picturePath(UNSEEN_VENDOR, hexcode), captions: [name] }));
+  const heldOut = heldOutKeywords(all);
+  const unseenWording = drawn[WORDING_VENDOR].map(({ hexcode, keywords }) => ({
+    path: picturePath(WORDING_VENDOR, hexcode),
+    keywords: keywords.filter((keyword) => heldOut.has(comparable(keyword))),
+  }));
+  await writeJsonLines(join(folder, "train.jsonl"), trained);
+  await writeJsonLines(join(folder, "unseen-style.jsonl"), unseenStyle);
+  await writeJsonLines(join(folder, "unseen-wording.jsonl"), unseenWording);
+
+  const { queries } = await readHeldOutWording(folder);
+  return {
+    pictures: Object.fromEntries(
+      VENDORS.map((vendor) => [
+        vendor,
+        vendor === UNSEEN_VENDOR ? unseenStyle.length : drawn[vendor].length,
+      ]),
+    ) as Record<Vendor, number>,
+    missing,
+    heldOutKeywords: queries.length,
+    heldOutKeywordsOfSeenWords: queries.filter(({ wordsSeen }) => wordsSeen).length,
+  };
+}
+
+async function writeJsonLines(path: string, rows: readonly object[]): Promise<void> {
+  await writeWhole(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+}
+
+async function readJsonLines<T>(path: string): Promise<T[]> {
+  const lines = (await readFile(path, "utf8")).split("\n").filter((line) => line !== "");
+  return lines.map((line) => JSON.parse(line) as T);
+}
+
+interface Captioned {
+  readonly path: string;
+  readonly captions: readonly string[];
+}
+
+/** Training pictures (absolute paths) and the emoji's name of each. */
+export async function readTraining(
+  folder: string,
+): Promise<{ pictures: string[]; names: string[] }> {
+  return readNamed(folder, "train.jsonl");
+}
+
+/** Pictures in the held-out style (absolute paths) and the emoji's name of each; no name comes twice. */
+export async function readUnseenStyle(
+  folder: string,
+): Promise<{ pictures: string[]; names: string[] }> {
+  return readNamed(folder, "unseen-style.jsonl");
+}
+
+/** A list's pictures with their first captions, which are names: see trainingCaptions. */
+async function readNamed(folder: string, file: string) {
+  const rows = await readJsonLines<Captioned>(join(folder, file));
+  return {
+    pictures: rows.map(({ path }) => resolve(folder, path)),
+    names: rows.map(({ captions }) => captions[0]!),
+  };
+}
+
+/** A search for the pictures with a held-out keyword. */
+export interface WordingQuery {
+  readonly text: string;
+  /** Indices of the pictures that have the keyword; at least one. */
+  readonly positives: number[];
+  /**
+   * Whether each word of the text occurs within some training caption. A model trained on nothing else
+   * can only guess at the others from their spelling.
+   */
+  readonly wordsSeen: boolean;
+}
+
+/** The searches by held-out keywords, each among all of `pictures` (absolute paths). */
+export async function readHeldOutWording(
+  folder: string,
+): Promise<{ pictures: string[]; queries: WordingQuery[] }> {
+  const training = await readJsonLines<Captioned>(join(folder, "train.jsonl"));
+  const seenWords = new Set(training.flatMap(({ captions }) => captions.flatMap(wordsOf)));
+  const rows = await readJsonLines<{ path: string; keywords: string[] }>(
+    join(folder, "unseen-wording.jsonl"),
+  );
+  const queries = new Map<string, WordingQuery>();
+  for (const [index, { keywords }] of rows.entries()) {
+    for (const text of keywords) {
+      const form = comparable(text);
+      const wordsSeen = wordsOf(text).every((word) => seenWords.has(word));
+      const query = queries.get(form) ?? { text, positives: [], wordsSeen };
+      queries.set(form, query);
+      if (query.positives.at(-1) !== index) query.positives.push(index);
+    }
+  }
+  return {
+    pictures: rows.map(({ path }) => resolve(folder, path)),
+    queries: [...queries.values()],
+  };
+}
+
+function wordsOf(text: string): string[] {
+  return comparable(text).match(/[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]/gu) ?? [];
+}
