@@ -47,7 +47,7 @@ const roundUp = (bytes: number, unit: number) => Math.ceil(bytes / unit) * unit;
 
 /**
  * AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019) with PyTorch's
- * arithmetic, in float32.
+ * arithmetic: scalars are computed in float64 and rounded once, everything else is float32.
  *
  * Parameters, gradients and moments live in WebAssembly memory of fixed size: 16 bytes for each number
  * trained. `parameters` and `gradients` are views of it that stay valid, to be read and filled in place
@@ -134,14 +134,14 @@ export class AdamW {
         slot.pointer + 2 * slot.stride,
         slot.pointer + 3 * slot.stride,
         slot.count,
-        learningRate,
-        beta1,
-        beta2,
-        this.#epsilon,
-        slot.decay ? this.#weightDecay : 0,
-        1 - beta1 ** slot.steps,
-        1 - beta2 ** slot.steps,
         scale,
+        slot.decay ? 1 - learningRate * this.#weightDecay : 1,
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        Math.sqrt(1 - beta2 ** slot.steps),
+        this.#epsilon,
+        learningRate / (1 - beta1 ** slot.steps),
       );
     }
     return { gradientNorm };

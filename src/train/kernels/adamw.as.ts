@@ -19,7 +19,14 @@ export function sumOfSquares(pointer: usize, count: usize): f64 {
 
 /**
  * One AdamW update (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), in
- * place. Scalars are computed in float64 and rounded to float32 once, as PyTorch does.
+ * place: with g the gradient times `scale`,
+ *
+ *     m += (g - m) * take1
+ *     v = v * keep2 + g * g * take2
+ *     parameter = parameter * keep - m * stepSize / (sqrt(v) / root2 + epsilon)
+ *
+ * The caller computes the scalars: V8 would move a division or conversion of scalars into the loop, which
+ * makes it six times slower.
  */
 export function adamw(
   parameter: usize,
@@ -27,34 +34,34 @@ export function adamw(
   m: usize,
   v: usize,
   count: usize,
-  learningRate: f64,
-  beta1: f64,
-  beta2: f64,
-  epsilon: f64,
-  weightDecay: f64,
-  biasCorrection1: f64,
-  biasCorrection2: f64,
-  gradientScale: f64,
+  scale: f32,
+  keep: f32,
+  take1: f32,
+  keep2: f32,
+  take2: f32,
+  root2: f32,
+  epsilon: f32,
+  stepSize: f32,
 ): void {
-  const scale = f32x4.splat(<f32>gradientScale);
-  const keep = f32x4.splat(<f32>(1 - learningRate * weightDecay));
-  const take1 = f32x4.splat(<f32>(1 - beta1));
-  const keep2 = f32x4.splat(<f32>beta2);
-  const take2 = f32x4.splat(<f32>(1 - beta2));
-  const root2 = f32x4.splat(<f32>Math.sqrt(biasCorrection2));
-  const small = f32x4.splat(<f32>epsilon);
-  const stride = f32x4.splat(<f32>(learningRate / biasCorrection1));
+  const scales = f32x4.splat(scale);
+  const keeps = f32x4.splat(keep);
+  const takes1 = f32x4.splat(take1);
+  const keeps2 = f32x4.splat(keep2);
+  const takes2 = f32x4.splat(take2);
+  const roots2 = f32x4.splat(root2);
+  const epsilons = f32x4.splat(epsilon);
+  const stepSizes = f32x4.splat(stepSize);
   const end = parameter + (count << 2);
   for (; parameter < end; parameter += 16) {
-    const g = f32x4.mul(v128.load(gradient), scale);
+    const g = f32x4.mul(v128.load(gradient), scales);
     const m0 = v128.load(m);
-    const m1 = f32x4.add(m0, f32x4.mul(take1, f32x4.sub(g, m0)));
-    const v1 = f32x4.add(f32x4.mul(v128.load(v), keep2), f32x4.mul(f32x4.mul(take2, g), g));
-    const denominator = f32x4.add(f32x4.div(f32x4.sqrt(v1), root2), small);
-    const decayed = f32x4.mul(v128.load(parameter), keep);
+    const m1 = f32x4.add(m0, f32x4.mul(takes1, f32x4.sub(g, m0)));
+    const v1 = f32x4.add(f32x4.mul(v128.load(v), keeps2), f32x4.mul(f32x4.mul(takes2, g), g));
+    const denominator = f32x4.add(f32x4.div(f32x4.sqrt(v1), roots2), epsilons);
+    const decayed = f32x4.mul(v128.load(parameter), keeps);
     v128.store(m, m1);
     v128.store(v, v1);
-    v128.store(parameter, f32x4.sub(decayed, f32x4.div(f32x4.mul(stride, m1), denominator)));
+    v128.store(parameter, f32x4.sub(decayed, f32x4.div(f32x4.mul(stepSizes, m1), denominator)));
     gradient += 16;
     m += 16;
     v += 16;

@@ -9,14 +9,14 @@ export interface AdamWKernel {
     m: number,
     v: number,
     count: number,
-    learningRate: number,
-    beta1: number,
-    beta2: number,
+    scale: number,
+    keep: number,
+    take1: number,
+    keep2: number,
+    take2: number,
+    root2: number,
     epsilon: number,
-    weightDecay: number,
-    biasCorrection1: number,
-    biasCorrection2: number,
-    gradientScale: number,
+    stepSize: number,
   ): void;
 }
 
