@@ -162,6 +162,15 @@ test("a save that fails leaves nothing behind", async () => {
   assert.deepEqual(readdirSync(folder), ["step-00000001"]);
 });
 
+test("a folder that cannot be made is named", async () => {
+  const file = newFolder();
+  writeFileSync(file, "");
+  await assert.rejects(
+    saveCheckpoint(join(file, "run"), checkpoint(1)),
+    (error) => error instanceof ClipsmithError && error.message.includes(join(file, "run")),
+  );
+});
+
 test("what is not a checkpoint is refused", async () => {
   const path = newFolder();
   mkdirSync(path);
@@ -184,7 +193,7 @@ test("a process killed while it saves leaves the last complete checkpoint usable
     }`;
   const delays = random("delays before the kill");
   let first = 1;
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 8; round++) {
     const args = ["--input-type=module", "--eval", script, String(first)];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     let reported = 0;

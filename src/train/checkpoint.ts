@@ -61,14 +61,14 @@ export async function saveCheckpoint(
   { step, tensors, state }: Checkpoint,
   { keep = 2 }: { readonly keep?: number } = {},
 ): Promise<string> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   for (const { path, suffix } of await list(folder)) {
     if (suffix === ".tmp") await rm(path, { recursive: true });
   }
   const path = join(folder, `step-${String(step).padStart(8, "0")}`);
   const temporary = `${path}.tmp`;
   try {
-    await mkdir(temporary);
+    await makeFolder(temporary);
     const typed = new Map<string, SafetensorsTensor>();
     for (const [name, { shape, data }] of tensors) {
       const tensor: SafetensorsTensor =
@@ -139,6 +139,14 @@ export async function loadCheckpoint(path: string): Promise<Checkpoint> {
     tensors.set(name, { shape, data });
   }
   return { step, tensors, state };
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw new ClipsmithError(`Cannot make the folder ${path}: ${messageOf(cause)}.`, { cause });
+  }
 }
 
 /** The checkpoints by falling step; one that replaced another comes before it. */

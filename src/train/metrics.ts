@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 
 /** What was measured at a step, for example its loss. JSON knows no NaN or infinity: they become null. */
@@ -9,6 +9,7 @@ export interface Metrics {
 
 /** Writes metrics as lines of JSON, each of which reaches the file at once. */
 export class MetricsWriter {
+  readonly #path: string;
   readonly #file: number;
 
   /**
@@ -18,6 +19,7 @@ export class MetricsWriter {
    * @throws ClipsmithError when the file cannot be written, or a line of it cannot be read
    */
   constructor(path: string, { resumedStep }: { readonly resumedStep?: number } = {}) {
+    this.#path = path;
     const kept =
       resumedStep === undefined ? [] : readMetrics(path).filter(({ step }) => step <= resumedStep);
     try {
@@ -25,12 +27,17 @@ export class MetricsWriter {
       renameSync(`${path}.tmp`, path);
       this.#file = openSync(path, "a");
     } catch (cause) {
-      throw new ClipsmithError(`Cannot write ${path}: ${messageOf(cause)}.`, { cause });
+      throw cannotWrite(path, cause);
     }
   }
 
+  /** @throws ClipsmithError when the line cannot be written */
   write(metrics: Metrics): void {
-    writeSync(this.#file, toLine(metrics));
+    try {
+      writeFileSync(this.#file, toLine(metrics));
+    } catch (cause) {
+      throw cannotWrite(this.#path, cause);
+    }
   }
 
   close(): void {
@@ -60,6 +67,10 @@ export function readMetrics(path: string): Metrics[] {
       `${path}, line ${index + 1}: expected a JSON object with a step, found ${line.slice(0, 80)}. Remove the line.`,
     );
   });
+}
+
+function cannotWrite(path: string, cause: unknown): ClipsmithError {
+  return new ClipsmithError(`Cannot write ${path}: ${messageOf(cause)}.`, { cause });
 }
 
 function toLine(metrics: Metrics): string {
