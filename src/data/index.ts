@@ -9,3 +9,10 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
+export {
+  EOS_ID,
+  PAD_ID,
+  Tokenizer,
+  type TrainTokenizerOptions,
+  trainTokenizer,
+} from "./tokenizer.js";

@@ -23,6 +23,8 @@ export interface PictureRequest {
 export interface LoadedPictures {
   /** [N, C, H, W], normalised; zero where a picture failed. */
   readonly pixels: Float32Array<ArrayBuffer>;
+  /** [N]: equal for equal pictures, as decoded and before they are changed; zero where one failed. */
+  readonly fingerprints: Float64Array<ArrayBuffer>;
   /** By index, in order. */
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
 }
@@ -103,8 +105,8 @@ export class PictureLoader {
       // Some options of the process, --input-type for one, stop a worker from starting.
       execArgv: [],
     });
-    worker.on("message", ({ id, pixels, failed }: LoadReply) => {
-      this.#pending.get(id)!.resolve({ pixels, failed });
+    worker.on("message", ({ id, ...loaded }: LoadReply) => {
+      this.#pending.get(id)!.resolve(loaded);
       this.#pending.delete(id);
       if (this.#pending.size === 0) worker.unref();
     });

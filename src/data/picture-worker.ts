@@ -25,48 +25,68 @@ export interface LoadReply {
   readonly id: number;
   /** [N, C, H, W] */
   readonly pixels: Float32Array<ArrayBuffer>;
+  readonly fingerprints: Float64Array<ArrayBuffer>;
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
+}
+
+interface Decoded {
+  readonly pixels: Uint8Array;
+  readonly fingerprint: number;
 }
 
 /** libuv's threads decode four at a time by default; more would only hold memory. */
 const DECODE_CONCURRENCY = 4;
 
 const data = workerData as PictureWorkerData;
-const cache = new Map<string, Uint8Array>();
+const cache = new Map<string, Decoded>();
 let cachedBytes = 0;
 
 /**
  * The decoded picture. The cache keeps what comes first and drops nothing: when every epoch asks for
  * every picture once, evicting one for another only loses hits.
  */
-async function decoded(picture: string | Uint8Array): Promise<Uint8Array> {
-  if (typeof picture !== "string") return decodePicture(picture, data);
-  const known = cache.get(picture);
+async function decoded(picture: string | Uint8Array): Promise<Decoded> {
+  const known = typeof picture === "string" ? cache.get(picture) : undefined;
   if (known !== undefined) return known;
   const pixels = await decodePicture(picture, data);
-  if (cachedBytes + pixels.length <= data.cacheBytes && !cache.has(picture)) {
-    cache.set(picture, pixels);
+  const result = { pixels, fingerprint: fingerprint(pixels) };
+  if (typeof picture !== "string" || cache.has(picture)) return result;
+  if (cachedBytes + pixels.length <= data.cacheBytes) {
+    cache.set(picture, result);
     cachedBytes += pixels.length;
   }
-  return pixels;
+  return result;
+}
+
+/** A whole number of 52 bits that differs between different pictures: two FNV-1a hashes. */
+function fingerprint(pixels: Uint8Array): number {
+  let a = 0x811c9dc5;
+  let b = 0x050c5d1f;
+  for (const value of pixels) {
+    a = Math.imul(a ^ value, 0x01000193);
+    b = Math.imul(b ^ value, 0x01000193) + (a >>> 17);
+  }
+  return (a >>> 0) * 2 ** 20 + (b >>> 12);
 }
 
 async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const length = data.channels * data.size ** 2;
   const pixels = new Float32Array(pictures.length * length);
+  const fingerprints = new Float64Array(pictures.length);
   /** Writes one picture's pixels, or tells why it cannot be read; bugs are thrown. */
   const fill = async (index: number): Promise<string | undefined> => {
     const { picture, augmentKey } = pictures[index]!;
-    let bytes: Uint8Array;
+    let source: Decoded;
     try {
-      bytes = await decoded(picture);
+      source = await decoded(picture);
     } catch (error) {
       if (error instanceof ClipsmithError) return error.message;
       throw error;
     }
     const out = pixels.subarray(index * length, (index + 1) * length);
-    if (augmentKey === undefined) normaliseInto(out, bytes, data);
-    else augmentInto(out, bytes, data, data.augment, random(...augmentKey));
+    fingerprints[index] = source.fingerprint;
+    if (augmentKey === undefined) normaliseInto(out, source.pixels, data);
+    else augmentInto(out, source.pixels, data, data.augment, random(...augmentKey));
     return undefined;
   };
   const reasons = await mapConcurrently(pictures, DECODE_CONCURRENCY, (_, index) => fill(index));
@@ -78,7 +98,7 @@ async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
     const reason = await fill(index);
     if (reason !== undefined) failed.push({ index, reason });
   }
-  return { id, pixels, failed };
+  return { id, pixels, fingerprints, failed };
 }
 
 const port = parentPort!;
@@ -88,6 +108,6 @@ let queue = Promise.resolve();
 port.on("message", (request: LoadRequest) => {
   queue = queue.then(async () => {
     const reply = await load(request);
-    port.postMessage(reply, [reply.pixels.buffer]);
+    port.postMessage(reply, [reply.pixels.buffer, reply.fingerprints.buffer]);
   });
 });

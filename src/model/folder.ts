@@ -1,0 +1,95 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { CLIP } from "../clip/index.js";
+import { Tokenizer } from "../data/index.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import { parseOptions } from "../util/options.js";
+import { asFloat32, readSafetensors, type SafetensorsTensor, writeSafetensors } from "../weights/index.js";
+import { type ModelConfig, modelConfigSchema } from "./config.js";
+
+/** Names of the files in a model's folder. */
+export const modelFiles = {
+  config: "config.json",
+  tokenizer: "tokenizer.json",
+  weights: "model.safetensors",
+} as const;
+
+/** A model in memory. */
+export interface ModelParts {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  /** By x-clip's `state_dict` names. */
+  readonly weights: ReadonlyMap<string, Float32Array>;
+}
+
+/** Writes `config.json` and `tokenizer.json` of a model; its weights may follow later. */
+export async function saveDescription(
+  folder: string,
+  { config, tokenizer }: Pick<ModelParts, "config" | "tokenizer">,
+): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await tokenizer.save(join(folder, modelFiles.tokenizer));
+  const path = join(folder, modelFiles.config);
+  await writeFile(`${path}.tmp`, `${JSON.stringify(config, undefined, 2)}\n`);
+  await rename(`${path}.tmp`, path);
+}
+
+/** Writes `model.safetensors`; an earlier one is replaced in one go. */
+export async function saveWeights(
+  folder: string,
+  config: ModelConfig,
+  weights: ReadonlyMap<string, Float32Array>,
+): Promise<void> {
+  const tensors = new Map<string, SafetensorsTensor>();
+  for (const [name, { shape }] of new CLIP(config.clip).parameters) {
+    tensors.set(name, { dtype: "F32", shape: [...shape], data: weights.get(name)! });
+  }
+  await writeSafetensors(join(folder, modelFiles.weights), tensors, { format: "clipsmith" });
+}
+
+/**
+ * Reads `config.json` and `tokenizer.json` of a model's folder.
+ *
+ * @throws ClipsmithError if one is missing or damaged.
+ */
+export async function loadDescription(
+  folder: string,
+): Promise<Pick<ModelParts, "config" | "tokenizer">> {
+  const path = join(folder, modelFiles.config);
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw new ClipsmithError(
+      `${folder} is not a model's folder: cannot read ${modelFiles.config}: ${messageOf(cause)}. ` +
+        "Name a folder that `clipsmith train` has written.",
+      { cause },
+    );
+  }
+  const config = parseOptions(modelConfigSchema, json, path);
+  return { config, tokenizer: await Tokenizer.load(join(folder, modelFiles.tokenizer)) };
+}
+
+/**
+ * Reads a model's folder.
+ *
+ * @throws ClipsmithError if a file is missing or damaged, or the weights are not those of the model.
+ */
+export async function loadModel(folder: string): Promise<ModelParts> {
+  const { config, tokenizer } = await loadDescription(folder);
+  const path = join(folder, modelFiles.weights);
+  const { tensors } = await readSafetensors(path);
+  const weights = new Map<string, Float32Array>();
+  for (const [name, { shape }] of new CLIP(config.clip).parameters) {
+    const tensor = tensors.get(name);
+    if (tensor?.shape.join() !== shape.join()) {
+      throw new ClipsmithError(
+        `${path}: ${name} should be [${shape.join(", ")}], is ` +
+          `${tensor ? `[${tensor.shape.join(", ")}]` : "missing"}. ` +
+          `Do these weights belong to ${modelFiles.config}?`,
+      );
+    }
+    weights.set(name, asFloat32(tensor));
+  }
+  return { config, tokenizer, weights };
+}

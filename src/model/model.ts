@@ -1,0 +1,105 @@
+import { CLIP } from "../clip/index.js";
+import { PictureLoader, type Tokenizer } from "../data/index.js";
+import { type Data, graph } from "../graph/index.js";
+import { type Program, ProgramCache, type RuntimeOptions } from "../runtime/index.js";
+import type { ModelConfig } from "./config.js";
+import type { Embedder, FailedPicture, PictureSource } from "./embedder.js";
+import { loadModel, type ModelParts } from "./folder.js";
+
+/** Pictures or texts that go through the model at a time. */
+const BATCH = 64;
+
+/** A trained model that embeds texts and pictures. Release it when it is no longer needed. */
+export class Model implements Embedder {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly #clip: CLIP;
+  readonly #weights: Readonly<Record<string, Data>>;
+  readonly #programs: ProgramCache;
+  readonly #loader: PictureLoader;
+
+  constructor({ config, tokenizer, weights }: ModelParts, runtime: RuntimeOptions = {}) {
+    this.config = config;
+    this.tokenizer = tokenizer;
+    this.#clip = new CLIP(config.clip);
+    this.#weights = Object.fromEntries(weights);
+    this.#programs = new ProgramCache(runtime);
+    // Whoever asks for a picture again wants the file as it is now.
+    this.#loader = new PictureLoader({ ...pictureFormat(config), cacheBytes: 0 });
+  }
+
+  /** Reads a model's folder, as training wrote it. Throws ClipsmithError if it is damaged. */
+  static async load(folder: string, runtime: RuntimeOptions = {}): Promise<Model> {
+    return new Model(await loadModel(folder), runtime);
+  }
+
+  get width(): number {
+    return this.config.clip.dimLatent;
+  }
+
+  async embedTexts(texts: readonly string[]): Promise<Float32Array> {
+    const program = await this.#programs.get("text", () => {
+      const { text } = this.#clip.inputs("batch");
+      return graph({ latents: this.#clip.textLatents(this.#clip.encodeText(text)) });
+    });
+    const embeddings = new Float32Array(texts.length * this.width);
+    for (let start = 0; start < texts.length; start += BATCH) {
+      const part = texts.slice(start, start + BATCH);
+      const text = this.tokenizer.encodeBatch(part, this.config.clip.textSeqLen);
+      await this.#run(program, { text }, embeddings, start, part.length);
+    }
+    return embeddings;
+  }
+
+  async embedPictures(
+    pictures: readonly PictureSource[],
+  ): Promise<{ embeddings: Float32Array; failed: readonly FailedPicture[] }> {
+    const program = await this.#programs.get("image", () => {
+      const { image } = this.#clip.inputs("batch");
+      return graph({ latents: this.#clip.imageLatents(this.#clip.encodeImage(image)) });
+    });
+    const embeddings = new Float32Array(pictures.length * this.width);
+    const failed: FailedPicture[] = [];
+    const load = (start: number) =>
+      this.#loader.load(pictures.slice(start, start + BATCH).map((picture) => ({ picture })));
+    let next = load(0);
+    for (let start = 0; start < pictures.length; start += BATCH) {
+      const loaded = await next;
+      // The next pictures are read while these are embedded.
+      if (start + BATCH < pictures.length) next = load(start + BATCH);
+      const count = loaded.fingerprints.length;
+      await this.#run(program, { image: loaded.pixels }, embeddings, start, count);
+      for (const { index, reason } of loaded.failed) {
+        failed.push({ index: start + index, reason });
+        embeddings.fill(0, (start + index) * this.width, (start + index + 1) * this.width);
+      }
+    }
+    return { embeddings, failed };
+  }
+
+  /** Frees sessions and ends the thread that reads pictures. */
+  async release(): Promise<void> {
+    await this.#programs.release();
+    await this.#loader.close();
+  }
+
+  async #run(
+    program: Program,
+    inputs: Readonly<Record<string, Data>>,
+    embeddings: Float32Array,
+    start: number,
+    count: number,
+  ): Promise<void> {
+    const latents = embeddings.subarray(start * this.width, (start + count) * this.width);
+    await program.run({ ...this.#weights, ...inputs }, { latents });
+  }
+}
+
+/** What a model's pictures look like to the loader that reads them. */
+export function pictureFormat({ clip, preprocessing }: ModelConfig) {
+  return {
+    ...preprocessing,
+    size: clip.visualImageSize,
+    channels: clip.channels as 1 | 3,
+  };
+}

@@ -1,0 +1,64 @@
+import { z } from "zod";
+
+const range = z.tuple([z.number().positive(), z.number().positive()]);
+const fraction = z.number().min(0).max(1);
+
+/** Random changes to training pictures; what is left out stays off. */
+export const augmentSchema = z.strictObject({
+  /** Random resized crop: least and most of the area kept. */
+  crop: range.optional(),
+  /** Greatest turn either way, in degrees. */
+  rotate: z.number().min(0).max(180).optional(),
+  /** Greatest shift along each axis, as a fraction of the size. */
+  translate: fraction.optional(),
+  /** Least and greatest magnification. */
+  scale: range.optional(),
+  /** Probability of mirroring left and right. */
+  flip: fraction.optional(),
+  /** Greatest relative change of each, 0 to 1; of hue 0 to 0.5. */
+  colour: z
+    .strictObject({
+      brightness: fraction.optional(),
+      contrast: fraction.optional(),
+      saturation: fraction.optional(),
+      hue: z.number().min(0).max(0.5).optional(),
+    })
+    .optional(),
+  /** Probability of taking all colour away. */
+  greyscale: fraction.optional(),
+});
+
+/** Options of training. */
+export const trainingOptionsSchema = z.strictObject({
+  /** How long to train, in minutes; the number of steps follows from the first ones. Default 5. */
+  minutes: z.number().positive().default(5),
+  /** How long to train, in steps; overrides `minutes`. */
+  steps: z.int().positive().optional(),
+  /** Pairs in a batch B. */
+  batchSize: z.int().min(2).default(256),
+  /** The highest learning rate, reached at the end of the warm-up. */
+  learningRate: z.number().positive().default(1e-3),
+  /** Steps of linear growth of the learning rate. */
+  warmupSteps: z.int().min(0).default(50),
+  /** Decoupled, on matrices only. */
+  weightDecay: z.number().min(0).default(0.2),
+  betas: z.tuple([fraction, fraction]).default([0.9, 0.98]),
+  epsilon: z.number().positive().default(1e-6),
+  /** Gradients are scaled down to this global norm. */
+  maxGradientNorm: z.number().positive().default(1),
+  /** The logit scale is kept between 1 and this, as CLIP does. */
+  maxLogitScale: z.number().min(1).default(100),
+  /** Key of all random numbers: equal seeds give equal runs. */
+  seed: z.int().default(0),
+  freezeImageEncoder: z.boolean().default(false),
+  freezeTextEncoder: z.boolean().default(false),
+  augment: augmentSchema.default({}),
+  /** Seconds between checkpoints. */
+  checkpointSeconds: z.number().positive().default(60),
+});
+
+/** What a caller may give: everything has a default. */
+export type TrainingOptions = z.input<typeof trainingOptionsSchema>;
+
+/** All options with their values. */
+export type ResolvedTrainingOptions = z.output<typeof trainingOptionsSchema>;
