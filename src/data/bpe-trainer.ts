@@ -6,20 +6,21 @@
 /** Two tokens that are joined where they meet; the joint token is spelled as both in a row. */
 export type Merge = readonly [left: string, right: string];
 
-/** A pair of adjacent tokens as it was counted when this was put on the heap. */
+/** A pair of adjacent tokens, as `left * size + right`, with its count when put on the heap. */
 interface Candidate {
-  readonly left: number;
-  readonly right: number;
+  readonly pair: number;
   readonly count: number;
 }
 
 /** A pair seen once only would teach the model a single caption by heart. */
 const MINIMUM_COUNT = 2;
 
+/** No place, no symbol. */
+const NONE = -1;
+
 /** More frequent pairs first; ties go to the older tokens, so the order of the words is irrelevant. */
 function comesBefore(a: Candidate, b: Candidate): boolean {
-  if (a.count !== b.count) return a.count > b.count;
-  return a.left !== b.left ? a.left < b.left : a.right < b.right;
+  return a.count !== b.count ? a.count > b.count : a.pair < b.pair;
 }
 
 /** A binary heap whose top comes before all others. */
@@ -58,20 +59,6 @@ class CandidateHeap {
   }
 }
 
-/** `word` with every `left` followed by `right` replaced by `merged`, from left to right. */
-function merge(word: readonly number[], left: number, right: number, merged: number): number[] {
-  const result: number[] = [];
-  for (let i = 0; i < word.length; i++) {
-    if (word[i] === left && word[i + 1] === right) {
-      result.push(merged);
-      i++;
-    } else {
-      result.push(word[i]!);
-    }
-  }
-  return result;
-}
-
 /**
  * Merges the most frequent pair of neighbouring tokens again and again, until there are `size` tokens
  * or no pair occurs twice. Deterministic, whatever the order of the table. Each merge makes a new
@@ -91,77 +78,94 @@ export function learnMerges(
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const merges: Merge[] = [];
 
-  const words: number[][] = [];
-  const weights: number[] = [];
+  // All words in one row of places; a merge keeps the left place and links around the right one. So
+  // a merge costs as much as it has occurrences, and all together no more than the words are long.
+  let length = 0;
+  for (const word of frequencies.keys()) length += word.length;
+  const symbols = new Int32Array(length);
+  const weights = new Float64Array(length);
+  const previous = new Int32Array(length).fill(NONE);
+  const next = new Int32Array(length).fill(NONE);
+
   const counts = new Map<number, number>();
-  // The words that hold a pair, or held it once: those that lost it are passed over when met.
-  const holders = new Map<number, Set<number>>();
-  const key = (left: number, right: number) => left * size + right;
-
-  const count = (word: number, sign: 1 | -1, touched?: Map<number, [number, number]>) => {
-    const symbols = words[word]!;
-    const change = sign * weights[word]!;
-    for (let i = 0; i + 1 < symbols.length; i++) {
-      const left = symbols[i]!;
-      const right = symbols[i + 1]!;
-      const pair = key(left, right);
-      counts.set(pair, (counts.get(pair) ?? 0) + change);
-      if (sign < 0) continue;
-      let set = holders.get(pair);
-      if (set === undefined) {
-        set = new Set();
-        holders.set(pair, set);
-      }
-      set.add(word);
-      touched?.set(pair, [left, right]);
-    }
+  // The left places of a pair. Some have lost it again, and are passed over when met.
+  const places = new Map<number, number[]>();
+  let risen = new Set<number>();
+  const pairAt = (left: number) => symbols[left]! * size + symbols[next[left]!]!;
+  const add = (left: number) => {
+    const pair = pairAt(left);
+    counts.set(pair, (counts.get(pair) ?? 0) + weights[left]!);
+    const list = places.get(pair);
+    if (list === undefined) places.set(pair, [left]);
+    else list.push(left);
+    risen.add(pair);
   };
-
+  const remove = (left: number) => {
+    const pair = pairAt(left);
+    counts.set(pair, counts.get(pair)! - weights[left]!);
+  };
   const heap = new CandidateHeap();
-  const offer = (touched: ReadonlyMap<number, [number, number]>) => {
-    for (const [pair, [left, right]] of touched) {
-      heap.push({ left, right, count: counts.get(pair)! });
-    }
+  const offerRisen = () => {
+    for (const pair of risen) heap.push({ pair, count: counts.get(pair)! });
+    risen = new Set();
   };
 
-  const found = new Map<number, [number, number]>();
+  let end = 0;
   for (const [word, frequency] of frequencies) {
-    if (word.length < 2) continue;
-    words.push(Array.from(word, (character) => ids.get(character)!));
-    weights.push(frequency);
-    count(words.length - 1, 1, found);
+    const start = end;
+    for (const character of word) {
+      symbols[end] = ids.get(character)!;
+      weights[end] = frequency;
+      if (end > start) {
+        previous[end] = end - 1;
+        next[end - 1] = end;
+        add(end - 1);
+      }
+      end++;
+    }
   }
-  offer(found);
+  offerRisen();
 
   while (tokens.length < size) {
     const best = heap.pop();
     if (best === undefined) break;
-    const { left, right } = best;
-    const pair = key(left, right);
-    const current = counts.get(pair) ?? 0;
-    if (best.count !== current) {
-      // Counts fall silently; a count that rose was put on the heap again at that time.
-      if (current < best.count && current > 0) heap.push({ left, right, count: current });
+    const { pair, count } = best;
+    const current = counts.get(pair)!;
+    if (count !== current) {
+      // Counts fall silently; one that rose was put on the heap again at that time.
+      if (current < count) heap.push({ pair, count: current });
       continue;
     }
     if (current < MINIMUM_COUNT) break;
-    const token = tokens[left]! + tokens[right]!;
-    if (ids.has(token)) continue;
+    const left = tokens[Math.floor(pair / size)]!;
+    const right = tokens[pair % size]!;
+    if (ids.has(left + right)) continue;
     const id = tokens.length;
-    tokens.push(token);
-    ids.set(token, id);
-    merges.push([tokens[left]!, tokens[right]!]);
+    tokens.push(left + right);
+    ids.set(left + right, id);
+    merges.push([left, right]);
 
-    const touched = new Map<number, [number, number]>();
-    for (const word of holders.get(pair)!) {
-      const after = merge(words[word]!, left, right, id);
-      if (after.length === words[word]!.length) continue;
-      count(word, -1);
-      words[word] = after;
-      count(word, 1, touched);
+    // In order, for where occurrences overlap: "aaa" is "aa" and "a".
+    for (const place of Int32Array.from(places.get(pair)!).sort()) {
+      const gone = next[place]!;
+      if (gone === NONE || pairAt(place) !== pair) continue;
+      const before = previous[place]!;
+      const after = next[gone]!;
+      if (before !== NONE) remove(before);
+      remove(place);
+      if (after !== NONE) remove(gone);
+      symbols[place] = id;
+      symbols[gone] = NONE;
+      next[gone] = NONE;
+      next[place] = after;
+      if (after !== NONE) {
+        previous[after] = place;
+        add(place);
+      }
+      if (before !== NONE) add(before);
     }
-    holders.delete(pair);
-    offer(touched);
+    places.delete(pair);
+    offerRisen();
   }
   return merges;
 }
