@@ -4,7 +4,12 @@ import { CLIP } from "../clip/index.js";
 import { Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
-import { asFloat32, readSafetensors, type SafetensorsTensor, writeSafetensors } from "../weights/index.js";
+import {
+  asFloat32,
+  readSafetensors,
+  type SafetensorsTensor,
+  writeSafetensors,
+} from "../weights/index.js";
 import { type ModelConfig, modelConfigSchema } from "./config.js";
 
 /** Names of the files in a model's folder. */

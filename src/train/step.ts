@@ -77,10 +77,7 @@ export class TrainingStep {
       gradients[i] ? [[name, gradients[i]] as const] : [],
     );
     const outputs = learnt.map(([name, gradient]) => [gradientOf(name), gradient]);
-    const program = await Program.compile(
-      graph({ loss, ...Object.fromEntries(outputs) }),
-      runtime,
-    );
+    const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
     const values = trainable.map(
       ([name, { shape }]) => [name, { shape, values: weights.get(name)! }] as const,
     );

@@ -160,9 +160,10 @@ export const Gelu = unary(
   "Gelu",
   (x) => 0.5 * x * (1 + erfReference(x / Math.SQRT2)),
   (g, { inputs: [x] }) => {
-    const cumulative = add(mul(erf(mul(x!, Math.SQRT1_2)), 0.5), 0.5);
-    const density = mul(exp(mul(mul(x!, x!), -0.5)), 1 / Math.sqrt(2 * Math.PI));
-    return mul(g, add(cumulative, mul(x!, density)));
+    // Phi(x) + x phi(x), with u = x / sqrt 2 as the only scaling of x: these tensors are the largest.
+    const u = mul(x!, Math.SQRT1_2);
+    const density = mul(mul(u, exp(neg(mul(u, u)))), 1 / Math.sqrt(Math.PI));
+    return mul(g, add(add(mul(erf(u), 0.5), 0.5), density));
   },
 );
 export const Identity = unary(

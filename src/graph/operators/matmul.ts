@@ -30,9 +30,10 @@ export const MatMul: Operator<Record<never, never>> = {
     (g, { inputs: [, b] }) => matmul(g, matrixTranspose(b!)),
     (g, { inputs: [a, b] }) => {
       if (b!.rank > 2) return matmul(matrixTranspose(a!), g);
-      // One matrix served the whole batch: one tall product sums its gradient on the way.
+      // One matrix served the whole batch: one tall product sums its gradient on the way. It is
+      // made as (g^T a)^T, so that a weight used transposed gets its gradient as it is stored.
       const flatten = (x: Tensor) => reshape(x, [product(x.shape.slice(0, -1)), x.shape.at(-1)!]);
-      return matmul(matrixTranspose(flatten(a!)), flatten(g));
+      return matrixTranspose(matmul(matrixTranspose(flatten(g)), flatten(a!)));
     },
   ],
   reference([a, b]) {

@@ -1,6 +1,7 @@
 import { formatShape, normalizeAxis, product, type Shape } from "../shape.js";
-import { apply, type GradientRule, type Operator, type Tensor } from "../tensor.js";
+import { apply, applyAll, type GradientRule, type Operator, type Tensor } from "../tensor.js";
 import { indexOf, positionOf, strides, value } from "../value.js";
+import { mul } from "./elementwise.js";
 import { expect, sameDType } from "./operator.js";
 
 /** Elements stay in order; only the axes change. */
@@ -110,6 +111,39 @@ export const Slice: Operator<SliceAttributes> = {
         return x!.data[indexOf(position, x!.shape)]!;
       }),
     ];
+  },
+};
+
+/** Cuts an axis into pieces of the given sizes, one output each. */
+export const Split: Operator<{ readonly split: readonly number[]; readonly axis: number }> = {
+  name: "Split",
+  attributes: { split: "intsInput", axis: "int" },
+  infer([x], { split, axis }) {
+    const total = split.reduce((a, b) => a + b, 0);
+    expect(
+      x!.shape[axis] === total,
+      "Split",
+      `pieces of ${split.join(" + ")} do not make up axis ${axis} of ${formatShape(x!.shape)}`,
+    );
+    return split.map((piece) => ({
+      dtype: x!.dtype,
+      shape: x!.shape.map((size, i) => (i === axis ? piece : size)),
+    }));
+  },
+  gradients: [
+    (_, { outputs, gradients, attributes: { axis } }) =>
+      concat(
+        outputs.map((output, i) => gradients[i] ?? mul(output, 0)),
+        axis,
+      ),
+  ],
+  reference([x], { split, axis }) {
+    let start = 0;
+    return split.flatMap((piece) => {
+      const attributes = { starts: [start], ends: [start + piece], axes: [axis] };
+      start += piece;
+      return Slice.reference([x!], attributes);
+    });
   },
 };
 
@@ -244,6 +278,15 @@ function quotient(x: Tensor, known: string | number): string | number {
 
 /** Reorders the axes: axis i of the result is axis `perm[i]` of `x`. */
 export function transpose(x: Tensor, perm: readonly number[]): Tensor {
+  const { source } = x;
+  if (source.kind === "node" && source.node.operator === Transpose) {
+    // Two in a row are one, and often none: gradients of matrix products undo each other's.
+    const first = source.node.attributes.perm as readonly number[];
+    return transpose(
+      source.node.inputs[0]!,
+      perm.map((axis) => first[axis]!),
+    );
+  }
   return perm.every((axis, i) => axis === i) && perm.length === x.rank
     ? x
     : apply(Transpose, [x], { perm });
@@ -280,8 +323,8 @@ export function chunk(x: Tensor, count: number, axis: number): Tensor[] {
     "chunk",
     `axis ${axis} (${size}) of ${formatShape(x.shape)} does not divide by ${count}`,
   );
-  const step = size / count;
-  return Array.from({ length: count }, (_, i) => slice(x, axis, i * step, (i + 1) * step));
+  const split = Array.from({ length: count }, () => size / count);
+  return [...applyAll(Split, [x], { split, axis: normalizeAxis(axis, x.rank, "chunk") })];
 }
 
 /** Adds zeros before and after each axis. */
