@@ -17,3 +17,8 @@ export type Data = Float32Array | Float64Array | Int32Array | BigInt64Array | Ui
 export function isFloat(dtype: DType): boolean {
   return dtype === "float32" || dtype === "float64";
 }
+
+/** Whether arithmetic is defined on it: every type but bool. */
+export function isNumber(dtype: DType): boolean {
+  return dtype !== "bool";
+}

@@ -1,7 +1,6 @@
 import { isFloat } from "./dtype.js";
 import { topological } from "./graph.js";
 import { add } from "./operators/elementwise.js";
-import { zeros } from "./operators/indexing.js";
 import { expandLike, sumTo } from "./operators/reduction.js";
 import { constant, type Node, type Tensor } from "./tensor.js";
 
@@ -38,20 +37,16 @@ export function pullback(
   for (const [i, output] of outputs.entries()) accumulate(output, cotangents[i]!);
 
   const nodes = topological(outputs);
-  const needed = dependents(nodes, wrt);
+  const targets = new Set(wrt);
+  const needed = dependents(nodes, targets);
   for (const node of nodes.toReversed()) {
-    if (needed.has(node)) differentiate(node, needed, new Set(wrt), gradients, accumulate);
+    if (needed.has(node)) differentiate(node, needed, targets, gradients, accumulate);
   }
-  return wrt.map((tensor) => {
-    const gradient = gradients.get(tensor);
-    // A rule may leave an axis of size 1 where nothing else filled it out.
-    return gradient && expandLike(gradient, tensor);
-  });
+  return wrt.map((tensor) => gradients.get(tensor));
 }
 
-/** The nodes through which a gradient can reach `wrt`. */
-function dependents(nodes: readonly Node[], wrt: readonly Tensor[]): Set<Node> {
-  const targets = new Set(wrt);
+/** The nodes through which a gradient can reach `targets`. */
+function dependents(nodes: readonly Node[], targets: ReadonlySet<Tensor>): Set<Node> {
   const needed = new Set<Node>();
   for (const node of nodes) {
     const reaches = node.inputs.some(
@@ -71,8 +66,11 @@ function differentiate(
 ): void {
   const received = node.outputs.map((output) => gradients.get(output));
   if (received.every((gradient) => gradient === undefined)) return;
-  const first = received[0] ?? zeros(node.outputs[0]!.shape as readonly number[], node.outputs[0]!);
+  const output = node.outputs[0]!;
+  const first = received[0] ?? expandLike(constant(0, [], output.dtype), output);
   for (const [place, input] of node.inputs.entries()) {
+    // Whole numbers and bools do not vary continuously: a gradient ends there.
+    if (!isFloat(input.dtype)) continue;
     const { source } = input;
     if (!targets.has(input) && !(source.kind === "node" && needed.has(source.node))) continue;
     const { gradients: rules } = node.operator;

@@ -1,8 +1,9 @@
-import { formatShape } from "../shape.js";
+import { isFloat } from "../dtype.js";
+import { formatShape, type Shape } from "../shape.js";
 import { apply, type Operator, type Tensor } from "../tensor.js";
 import { indexOf, positionOf, value } from "../value.js";
 import { slice, transpose } from "./movement.js";
-import { expect, sameDType, staticShape } from "./operator.js";
+import { expect, expectType, sameDType, staticShape } from "./operator.js";
 
 /** The geometry of a two-dimensional convolution, each as [vertical, horizontal]. */
 type Window = {
@@ -20,8 +21,8 @@ type TransposedWindow = Window & {
 const windowAttributes = { strides: "ints", dilations: "ints", pads: "ints" } as const;
 
 /** Span of a dilated kernel along spatial axis `i` (0 vertical, 1 horizontal). */
-function span(kernel: readonly number[], { dilations }: Window, i: number): number {
-  return dilations[i]! * (kernel[i + 2]! - 1) + 1;
+function span(kernel: Shape, { dilations }: Window, i: number): number {
+  return dilations[i]! * ((kernel[i + 2] as number) - 1) + 1;
 }
 
 function padding({ pads }: Window, i: number): number {
@@ -33,7 +34,7 @@ export const Conv: Operator<Window> = {
   name: "Conv",
   attributes: windowAttributes,
   infer([x, w], window) {
-    const kernel = staticShape(w!.shape, "conv's kernel");
+    const kernel = w!.shape;
     const [batch, channels, ...size] = x!.shape;
     expect(
       x!.shape.length === 4,
@@ -45,24 +46,22 @@ export const Conv: Operator<Window> = {
       "conv",
       `kernels must be [O, ${channels}, h, w], are ${formatShape(kernel)}`,
     );
+    staticShape(kernel.slice(2), "conv's kernel");
     const output = staticShape(size, "conv").map((length, i) => {
       const room = length + padding(window, i) - span(kernel, window, i);
       expect(room >= 0, "conv", `kernels ${formatShape(kernel)} exceed ${formatShape(x!.shape)}`);
       return Math.floor(room / window.strides[i]!) + 1;
     });
-    return [{ dtype: sameDType([x!, w!], "conv"), shape: [batch!, kernel[0]!, ...output] }];
+    const dtype = sameDType([x!, w!], "conv");
+    expectType(isFloat, dtype, "conv");
+    return [{ dtype, shape: [batch!, kernel[0]!, ...output] }];
   },
   gradients: [
     (g, { inputs: [x, w], attributes }) => {
-      const kernel = w!.shape as readonly number[];
       const output_padding = [0, 1].map((i) => {
         const covered = ((g.shape[i + 2] as number) - 1) * attributes.strides[i]!;
-        return (
-          (x!.shape[i + 2] as number) +
-          padding(attributes, i) -
-          span(kernel, attributes, i) -
-          covered
-        );
+        const length = x!.shape[i + 2] as number;
+        return length + padding(attributes, i) - span(w!.shape, attributes, i) - covered;
       });
       return apply(ConvTranspose, [g, w!], { ...attributes, output_padding });
     },
@@ -83,13 +82,19 @@ export const ConvTranspose: Operator<TransposedWindow> = {
   name: "ConvTranspose",
   attributes: { ...windowAttributes, output_padding: "ints" },
   infer([x, w], window) {
-    const kernel = staticShape(w!.shape, "convTranspose's kernel");
+    const kernel = w!.shape;
     const [batch, channels, ...size] = x!.shape;
+    expect(
+      x!.shape.length === 4,
+      "convTranspose",
+      `pictures must be [B, C, H, W], are ${formatShape(x!.shape)}`,
+    );
     expect(
       kernel.length === 4 && kernel[0] === channels,
       "convTranspose",
       `kernels must be [${channels}, O, h, w], are ${formatShape(kernel)}`,
     );
+    staticShape(kernel.slice(2), "convTranspose's kernel");
     const output = staticShape(size, "convTranspose").map(
       (length, i) =>
         (length - 1) * window.strides[i]! -

@@ -1,4 +1,4 @@
-import { type DType, dtypes, isFloat } from "../dtype.js";
+import { type DType, dtypes, isFloat, isNumber } from "../dtype.js";
 import { broadcast } from "../shape.js";
 import {
   apply,
@@ -9,7 +9,7 @@ import {
   type Value,
 } from "../tensor.js";
 import { indexOf, positionOf, value } from "../value.js";
-import { expect, sameDType } from "./operator.js";
+import { expect, expectType, sameDType } from "./operator.js";
 
 /** A tensor, or a number that stands for a scalar of the other operand's type. */
 export type Operand = Tensor | number;
@@ -28,7 +28,7 @@ function unary(
     name,
     attributes: {},
     infer([x]) {
-      expect(accepts(x!.dtype), name, `does not take ${x!.dtype}`);
+      expectType(accepts, x!.dtype, name);
       return [{ dtype: x!.dtype, shape: x!.shape }];
     },
     gradients: [gradient],
@@ -56,6 +56,7 @@ function binary(
   name: string,
   f: (a: number, b: number) => number,
   gradients: readonly [GradientRule<Plain> | null, GradientRule<Plain> | null],
+  accepts: (dtype: DType) => boolean = isNumber,
   result?: DType,
 ): Operator<Plain> {
   return {
@@ -63,17 +64,24 @@ function binary(
     attributes: {},
     infer([a, b]) {
       const dtype = sameDType([a!, b!], name);
+      expectType(accepts, dtype, name);
       return [{ dtype: result ?? dtype, shape: broadcast(a!.shape, b!.shape, name) }];
     },
     gradients,
-    reference: ([a, b]) => broadcastReference(result ?? a!.dtype, [a!, b!], f),
+    reference([a, b]) {
+      // Division of whole numbers drops the fraction.
+      const rounded = isFloat(a!.dtype) ? f : (x: number, y: number) => Math.trunc(f(x, y));
+      return broadcastReference(result ?? a!.dtype, [a!, b!], rounded);
+    },
   };
 }
 
-const isNumber = (dtype: DType) => dtype !== "bool";
 const isBool = (dtype: DType) => dtype === "bool";
-const compare = (name: string, f: (a: number, b: number) => boolean) =>
-  binary(name, (a, b) => Number(f(a, b)), [null, null], "bool");
+const compare = (
+  name: string,
+  f: (a: number, b: number) => boolean,
+  accepts: (dtype: DType) => boolean = isNumber,
+) => binary(name, (a, b) => Number(f(a, b)), [null, null], accepts, "bool");
 
 // --- Arithmetic
 
@@ -103,13 +111,17 @@ export const Min = binary("Min", Math.min, [
 
 // --- Comparison and logic
 
-export const Equal = compare("Equal", (a, b) => a === b);
+export const Equal = compare(
+  "Equal",
+  (a, b) => a === b,
+  () => true,
+);
 export const Less = compare("Less", (a, b) => a < b);
 export const LessOrEqual = compare("LessOrEqual", (a, b) => a <= b);
 export const Greater = compare("Greater", (a, b) => a > b);
 export const GreaterOrEqual = compare("GreaterOrEqual", (a, b) => a >= b);
-export const And = compare("And", (a, b) => a !== 0 && b !== 0);
-export const Or = compare("Or", (a, b) => a !== 0 || b !== 0);
+export const And = compare("And", (a, b) => a !== 0 && b !== 0, isBool);
+export const Or = compare("Or", (a, b) => a !== 0 || b !== 0, isBool);
 export const Not = unary("Not", (x) => Number(x === 0), null, isBool);
 
 // --- Functions of one value

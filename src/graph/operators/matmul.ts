@@ -1,8 +1,9 @@
+import { isNumber } from "../dtype.js";
 import { broadcast, formatShape, product, type Shape } from "../shape.js";
 import { apply, type Operator, type Tensor } from "../tensor.js";
 import { indexOf, positionOf, value } from "../value.js";
 import { matrixTranspose, reshape } from "./movement.js";
-import { expect, sameDType } from "./operator.js";
+import { expect, expectType, sameDType } from "./operator.js";
 
 function outputShape(a: Shape, b: Shape): Shape {
   expect(
@@ -24,7 +25,9 @@ export const MatMul: Operator<Record<never, never>> = {
   name: "MatMul",
   attributes: {},
   infer([a, b]) {
-    return [{ dtype: sameDType([a!, b!], "matmul"), shape: outputShape(a!.shape, b!.shape) }];
+    const dtype = sameDType([a!, b!], "matmul");
+    expectType(isNumber, dtype, "matmul");
+    return [{ dtype, shape: outputShape(a!.shape, b!.shape) }];
   },
   gradients: [
     (g, { inputs: [, b] }) => matmul(g, matrixTranspose(b!)),

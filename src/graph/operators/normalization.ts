@@ -1,15 +1,19 @@
+import { isFloat } from "../dtype.js";
 import { formatShape, normalizeAxis } from "../shape.js";
 import { apply, applyAll, type Operator, type Tensor } from "../tensor.js";
 import { positionOf, strides, value } from "../value.js";
 import { add, div, mul, sub } from "./elementwise.js";
-import { expect, sameDType } from "./operator.js";
-import { mean, sum } from "./reduction.js";
+import { expect, expectType, sameDType } from "./operator.js";
+import { expandLike, mean, sum } from "./reduction.js";
 
 /** exp(x) / sum exp(x) along an axis, computed from the maximum down. */
 export const Softmax: Operator<{ readonly axis: number }> = {
   name: "Softmax",
   attributes: { axis: "int" },
-  infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
+  infer([x]) {
+    expectType(isFloat, x!.dtype, "softmax");
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
   gradients: [
     (g, { outputs: [y], attributes: { axis } }) => {
       const weighted = mul(g, y!);
@@ -49,6 +53,7 @@ export const LayerNormalization: Operator<{ readonly axis: number; readonly epsi
       `the gain must be [${width}] for ${formatShape(x!.shape)}, is ${formatShape(gain!.shape)}`,
     );
     const dtype = sameDType([x!, gain!], "layerNorm");
+    expectType(isFloat, dtype, "layerNorm");
     const row = { dtype, shape: [...x!.shape.slice(0, -1), 1] };
     return [{ dtype, shape: x!.shape }, row, row];
   },
@@ -63,7 +68,7 @@ export const LayerNormalization: Operator<{ readonly axis: number; readonly epsi
         parts.push(mul(sub(sub(scaled, mean(scaled, -1, true)), shared), scale!));
       }
       const width = x!.shape.at(-1) as number;
-      if (gMean) parts.push(div(gMean, width));
+      if (gMean) parts.push(expandLike(div(gMean, width), x!));
       if (gScale) {
         parts.push(mul(normalized, mul(div(gScale, -width), mul(scale!, scale!))));
       }

@@ -7,6 +7,11 @@ export function expect(condition: boolean, where: string, message: string): asse
   if (!condition) throw new Error(`${where}: ${message}`);
 }
 
+/** Throws unless an operator accepts an element type. */
+export function expectType(accepts: (dtype: DType) => boolean, dtype: DType, where: string): void {
+  expect(accepts(dtype), where, `does not take ${dtype}; cast it first`);
+}
+
 /** Throws unless all tensors have one element type; returns it. */
 export function sameDType(inputs: readonly TensorType[], where: string): DType {
   const [first] = inputs;

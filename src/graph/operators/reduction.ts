@@ -1,3 +1,4 @@
+import { isNumber } from "../dtype.js";
 import {
   broadcast,
   type Dim,
@@ -11,7 +12,7 @@ import { apply, constant, type Operator, type Tensor } from "../tensor.js";
 import { indexOf, positionOf, value } from "../value.js";
 import { cast, div, equal, mul } from "./elementwise.js";
 import { reshape } from "./movement.js";
-import { expect } from "./operator.js";
+import { expect, expectType } from "./operator.js";
 
 type ReduceAttributes = {
   readonly axes: readonly number[];
@@ -36,7 +37,10 @@ function reduction(
   return {
     name,
     attributes: { axes: "intsInput", keepdims: "int" },
-    infer: ([x], attributes) => [{ dtype: x!.dtype, shape: reducedShape(x!.shape, attributes) }],
+    infer([x], attributes) {
+      expectType(isNumber, x!.dtype, name);
+      return [{ dtype: x!.dtype, shape: reducedShape(x!.shape, attributes) }];
+    },
     gradients: [
       (g, { inputs: [x], outputs: [y], attributes }) => {
         // With the reduced axes back, gradient and result broadcast against the input.
@@ -80,10 +84,15 @@ export const ReduceMean = reduction(
 );
 
 /** Elements that share the maximum share its gradient. */
-export const ReduceMax = reduction("ReduceMax", -Infinity, Math.max, (g, x, y, { axes }) => {
-  const isMax = cast(equal(x, y), x.dtype);
-  return mul(isMax, div(g, sum(isMax, axes, true)));
-});
+export const ReduceMax = reduction(
+  "ReduceMax",
+  -Infinity,
+  (top, x) => Math.max(top, x),
+  (g, x, y, { axes }) => {
+    const isMax = cast(equal(x, y), x.dtype);
+    return mul(isMax, div(g, sum(isMax, axes, true)));
+  },
+);
 
 /** The sizes of a tensor as a list of int64; what a graph with named sizes expands to. */
 export const ShapeOf: Operator<Record<never, never>> = {
