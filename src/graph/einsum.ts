@@ -33,6 +33,7 @@ export function einsum(equation: string, ...tensors: readonly Tensor[]): Tensor 
     }
   }
   const unknown = [...output].find((letter) => !sizes.has(letter));
+  if (new Set(output).size < output.length) fail("the result repeats a letter");
   if (unknown !== undefined) fail(`axis ${unknown} of the result is in no term`);
 
   const operands = terms.map((term, i) => {
