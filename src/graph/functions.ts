@@ -22,7 +22,7 @@ import {
   sum,
   where,
 } from "./operators/index.js";
-import { formatShape } from "./shape.js";
+import { formatShape, sameShape } from "./shape.js";
 import type { Tensor } from "./tensor.js";
 
 /** x W^T + b, with W of shape [out, in] as torch.nn.Linear keeps it. */
@@ -32,6 +32,10 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
       `linear: the last axis of ${formatShape(x.shape)} must equal the second of the weights ` +
         `[out, in] ${formatShape(weight.shape)}`,
     );
+  }
+  const out = weight.shape[0]!;
+  if (bias !== undefined && !sameShape(bias.shape, [out])) {
+    throw new Error(`linear: the bias must be [${out}], is ${formatShape(bias.shape)}`);
   }
   const product = matmul(x, matrixTranspose(weight));
   return bias === undefined ? product : add(product, bias);

@@ -1,4 +1,4 @@
-import { type Data, type DType, dtypes } from "./dtype.js";
+import { type Data, type DType, dtypes, isFloat } from "./dtype.js";
 import { elementCount, formatShape, type Shape } from "./shape.js";
 
 /** What is known of a tensor before it has a value. */
@@ -117,8 +117,14 @@ export function constant(
   }
   const data =
     dtype === "int64"
-      ? BigInt64Array.from({ length: count }, (_, i) => BigInt(list[i]!))
+      ? BigInt64Array.from({ length: count }, (_, i) => BigInt(Math.trunc(list[i]!) || 0))
       : new dtypes[dtype].array(list);
+  // Whole numbers must neither round nor wrap in silence: `add(labels, 0.5)` is a mistake.
+  for (let i = 0; i < count && !isFloat(dtype); i++) {
+    if (Number(data[i]) !== list[i]) {
+      throw new Error(`constant: ${list[i]} is not a value of ${dtype}`);
+    }
+  }
   return new Tensor(dtype, shape, { kind: "constant", data });
 }
 

@@ -23,7 +23,7 @@ function expectIndices(dtype: string, name: string): void {
   expect(
     dtype === "int32" || dtype === "int64",
     name,
-    `indices must be whole numbers, are ${dtype}`,
+    `indices must be int32 or int64, are ${dtype}`,
   );
 }
 

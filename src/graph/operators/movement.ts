@@ -197,16 +197,18 @@ export const Concat: Operator<{ readonly axis: number }> = {
     const dtype = sameDType(inputs, "Concat");
     const first = inputs[0]!.shape;
     for (const { shape } of inputs) {
-      const fits =
-        shape.length === first.length &&
-        shape.every((size, i) =>
-          i === axis ? typeof size === "number" || inputs.length === 1 : size === first[i],
-        );
-      expect(
-        fits,
-        "Concat",
-        `${formatShape(first)} and ${formatShape(shape)} do not join along axis ${axis}`,
-      );
+      const both = `${formatShape(first)} and ${formatShape(shape)} do not join along axis ${axis}`;
+      expect(shape.length === first.length, "Concat", `${both}: one has more axes`);
+      for (const [i, size] of shape.entries()) {
+        if (i === axis) {
+          const fixed = typeof size === "number" || inputs.length === 1;
+          expect(fixed, "Concat", `${both}: that axis (${size}) needs a fixed size`);
+        } else {
+          const known = first[i]!;
+          const why = `axis ${i} is ${known} in one and ${size} in the other`;
+          expect(size === known, "Concat", `${both}: ${why}`);
+        }
+      }
     }
     const total = inputs.reduce((sum, x) => sum + (x.shape[axis] as number), 0);
     return [{ dtype, shape: first.map((size, i) => (i === axis ? total : size)) }];

@@ -16,7 +16,7 @@ export function expectType(accepts: (dtype: DType) => boolean, dtype: DType, whe
 export function sameDType(inputs: readonly TensorType[], where: string): DType {
   const [first] = inputs;
   const other = inputs.find((tensor) => tensor.dtype !== first!.dtype);
-  expect(other === undefined, where, `types differ: ${first!.dtype} and ${other?.dtype}`);
+  expect(other === undefined, where, `types differ: ${first!.dtype} and ${other?.dtype}; cast one`);
   return first!.dtype;
 }
 
