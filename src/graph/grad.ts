@@ -2,6 +2,7 @@ import { isFloat } from "./dtype.js";
 import { topological } from "./graph.js";
 import { add } from "./operators/elementwise.js";
 import { expandLike, sumTo } from "./operators/reduction.js";
+import { sameShape } from "./shape.js";
 import { constant, type Node, type Tensor } from "./tensor.js";
 
 /**
@@ -22,6 +23,10 @@ export function grad(loss: Tensor, wrt: readonly Tensor[]): (Tensor | undefined)
 /**
  * Pulls gradients of `outputs` back to `wrt`: the vector-Jacobian product. `grad` is the case of one
  * scalar output whose gradient is 1.
+ *
+ * @param cotangents one gradient for each output, of its type and shape.
+ * @returns as `grad` does.
+ * @throws Error if the cotangents do not match the outputs.
  */
 export function pullback(
   outputs: readonly Tensor[],
@@ -34,7 +39,18 @@ export function pullback(
     const known = gradients.get(tensor);
     gradients.set(tensor, known === undefined ? fitted : add(known, fitted));
   };
-  for (const [i, output] of outputs.entries()) accumulate(output, cotangents[i]!);
+  if (cotangents.length !== outputs.length) {
+    throw new Error(
+      `pullback: ${outputs.length} outputs need as many gradients, there are ${cotangents.length}`,
+    );
+  }
+  for (const [i, output] of outputs.entries()) {
+    const cotangent = cotangents[i]!;
+    if (cotangent.dtype !== output.dtype || !sameShape(cotangent.shape, output.shape)) {
+      throw new Error(`pullback: the gradient of output ${i} must be ${output}, is ${cotangent}`);
+    }
+    accumulate(output, cotangent);
+  }
 
   const nodes = topological(outputs);
   const targets = new Set(wrt);
