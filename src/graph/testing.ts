@@ -5,7 +5,7 @@ import { random } from "../util/random.js";
 import {
   add,
   constant,
-  type DataOf,
+  type Data,
   type DType,
   dtypes,
   evaluate,
@@ -59,7 +59,7 @@ export function numbers(
 }
 
 /** A value as the typed array that ONNX Runtime reads. */
-export function toData({ dtype, data }: Value): DataOf {
+export function toData({ dtype, data }: Value): Data {
   if (dtype === "int64") return BigInt64Array.from(data, BigInt);
   return new dtypes[dtype].array(data);
 }
@@ -102,7 +102,7 @@ export async function runOnce(g: Graph, values: Values): Promise<Record<string, 
 }
 
 /** Numbers of any typed array as doubles. */
-export function toPlain(data: DataOf): Float64Array {
+export function toPlain(data: Data): Float64Array {
   return Float64Array.from(data as ArrayLike<number | bigint>, Number);
 }
 

@@ -66,8 +66,12 @@ class Names {
   /** Equal constants are stored once; the key is their type and bytes. */
   readonly constants = new Map<string, TensorProto>();
   readonly #names = new Map<Tensor, string>();
+  /** Names that the graph gives to its inputs and outputs. */
+  readonly #taken: ReadonlySet<string>;
+  #count = 0;
 
   constructor(inputs: Graph["inputs"], outputs: Graph["outputs"]) {
+    this.#taken = new Set([...inputs.keys(), ...outputs.keys()]);
     for (const [name, tensor] of inputs) this.#names.set(tensor, name);
     for (const [name, tensor] of outputs) {
       if (tensor.source.kind === "node" && !this.#names.has(tensor)) this.#names.set(tensor, name);
@@ -80,9 +84,14 @@ class Names {
     const name =
       tensor.source.kind === "constant"
         ? this.constant(tensor.dtype, tensor.shape as readonly number[], tensor.source.data)
-        : `value_${this.#names.size}`;
+        : this.#fresh("value");
     this.#names.set(tensor, name);
     return name;
+  }
+
+  #fresh(kind: string): string {
+    const name = `${kind}_${this.#count++}`;
+    return this.#taken.has(name) ? this.#fresh(kind) : name;
   }
 
   constant(dtype: DType, dims: readonly number[], data: Data): string {
@@ -90,7 +99,7 @@ class Names {
     const key = `${dtype} ${dims} ${Buffer.from(rawData).toString("latin1")}`;
     const known = this.constants.get(key);
     if (known !== undefined) return known.name;
-    const name = `constant_${this.constants.size}`;
+    const name = this.#fresh("constant");
     this.constants.set(key, { name, dims, dataType: dtypes[dtype].onnx, rawData });
     return name;
   }
