@@ -20,8 +20,12 @@ export class ProgramCache {
   async get(key: string, build: () => Graph): Promise<Program> {
     let program = this.#programs.get(key);
     if (program === undefined) {
-      program = Program.compile(build(), this.#options);
-      program.catch(() => this.#programs.delete(key));
+      const compiling = Program.compile(build(), this.#options);
+      compiling.catch(() => {
+        // By now the key may stand for another attempt.
+        if (this.#programs.get(key) === compiling) this.#programs.delete(key);
+      });
+      program = compiling;
     }
     // Last in the map is most recently used.
     this.#programs.delete(key);
@@ -29,7 +33,7 @@ export class ProgramCache {
     if (this.#programs.size > this.#limit) {
       const [oldest, stale] = this.#programs.entries().next().value!;
       this.#programs.delete(oldest);
-      await (await stale).release();
+      await releaseCompiled(stale);
     }
     return program;
   }
@@ -38,6 +42,12 @@ export class ProgramCache {
   async release(): Promise<void> {
     const programs = [...this.#programs.values()];
     this.#programs.clear();
-    for (const program of programs) await (await program).release();
+    for (const program of programs) await releaseCompiled(program);
   }
+}
+
+/** Releases a program unless it failed to compile, which is told to whoever asked for it. */
+async function releaseCompiled(program: Promise<Program>): Promise<void> {
+  const compiled = await program.catch(() => undefined);
+  await compiled?.release();
 }

@@ -11,6 +11,7 @@ export type Feeds = Readonly<Record<string, Data>>;
 export class Program {
   readonly #graph: Graph;
   readonly #session: ort.InferenceSession;
+  #released = false;
 
   private constructor(graph: Graph, session: ort.InferenceSession) {
     this.#graph = graph;
@@ -33,9 +34,16 @@ export class Program {
    *
    * Runs on the calling thread: JavaScript waits for it.
    *
-   * @throws Error if an input is missing, of the wrong type or of the wrong size.
+   * @throws Error if an input is missing, of the wrong type or of the wrong size, if `into` names what is
+   *   no output, or if the program has been released.
    */
   async run(feeds: Feeds, into: Feeds = {}): Promise<Record<string, Data>> {
+    if (this.#released) throw new Error("run: the program has been released");
+    const { outputs } = this.#graph;
+    const stray = Object.keys(into).find((name) => !outputs.has(name));
+    if (stray !== undefined) {
+      throw new Error(`run: there is no output "${stray}", only ${[...outputs.keys()].join(", ")}`);
+    }
     const sizes = new Map<string, number>();
     const inputs: Record<string, ort.Tensor> = {};
     for (const [name, { dtype, shape }] of this.#graph.inputs) {
@@ -45,12 +53,12 @@ export class Program {
       inputs[name] = tensorOf(dtype, data, dims, `input "${name}"`);
     }
     const fetches: Record<string, ort.Tensor | null> = {};
-    for (const [name, { dtype, shape }] of this.#graph.outputs) {
+    for (const [name, { dtype, shape }] of outputs) {
       const data = into[name];
-      fetches[name] =
-        data === undefined
-          ? null
-          : tensorOf(dtype, data, resolve(shape, data.length, sizes, `output "${name}"`), name);
+      fetches[name] = null;
+      if (data === undefined) continue;
+      const dims = resolve(shape, data.length, sizes, `output "${name}"`);
+      fetches[name] = tensorOf(dtype, data, dims, `output "${name}"`);
     }
     let results: ort.InferenceSession.OnnxValueMapType;
     try {
@@ -64,8 +72,10 @@ export class Program {
     return Object.fromEntries(values) as Record<string, Data>;
   }
 
-  /** Frees the session's memory. */
+  /** Frees the session's memory; further calls do nothing. */
   async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
     await this.#session.release();
   }
 }
@@ -82,6 +92,10 @@ function resolve(
     const factors = dim.split("*").map((x) => (/^\d+$/.test(x) ? Number(x) : sizes.get(x)));
     return factors.reduce((a, b) => (a === undefined || b === undefined ? undefined : a * b), 1);
   };
+  // Sizes that this tensor does not have to tell are part of the message if it does not fit.
+  const given = shape.flatMap((dim) =>
+    typeof dim === "string" && sizeOf(dim) !== undefined ? [`${dim} is ${sizeOf(dim)}`] : [],
+  );
   const open = shape.find((dim) => sizeOf(dim) === undefined);
   if (typeof open === "string") {
     const known = shape.reduce<number>((n, dim) => n * (sizeOf(dim) ?? 1), 1);
@@ -89,7 +103,10 @@ function resolve(
   }
   const dims = shape.map((dim) => sizeOf(dim)!);
   if (dims.some((dim) => !Number.isInteger(dim)) || dims.reduce((a, b) => a * b, 1) !== count) {
-    throw new Error(`run: ${where} must be ${formatShape(shape)}, has ${count} elements`);
+    const sizesGiven = given.length > 0 ? `, where ${given.join(" and ")}` : "";
+    throw new Error(
+      `run: ${where} must be ${formatShape(shape)}${sizesGiven}, has ${count} elements`,
+    );
   }
   return dims;
 }
