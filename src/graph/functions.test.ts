@@ -147,6 +147,15 @@ test("maskedMean counts what the mask holds", async () => {
   assert.deepEqual([...gradient], [0.5, 0.5, 0, 0, 0.5, 0.5, 0, 0, 0, 0, 0, 0]);
 });
 
+test("maskedMean takes a mask of fewer axes, but not one too short", async () => {
+  const x = numbers([1, 2, 3, 4, 5, 6, 7, 8], [2, 2, 2]);
+  const values = { x, m: numbers([0, 1], [2, 1], "bool") };
+  assert.deepEqual([...(await run(({ x, m }) => maskedMean(x!, m!, 1), values))], [3, 4, 7, 8]);
+  assert.throws(() => maskedMean(input("x", [2, 3, 4]), input("m", [2, 1, 1], "bool"), 1), {
+    message: "maskedMean: the mask [2, 1, 1] must be as long as [2, 3, 4] along axis 1",
+  });
+});
+
 test("l2norm scales vectors to length 1", async () => {
   const values = { x: numbers([3, 4, 0, -5, 1e-8, 0], [3, 2]) };
   assertClose(await run(({ x }) => l2norm(x!), values), [0.6, 0.8, 0, -1, 1, 0], 1e-7, "l2norm");

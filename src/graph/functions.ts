@@ -22,7 +22,7 @@ import {
   sum,
   where,
 } from "./operators/index.js";
-import { formatShape, sameShape } from "./shape.js";
+import { formatShape, normalizeAxis, sameShape } from "./shape.js";
 import type { Tensor } from "./tensor.js";
 
 /** x W^T + b, with W of shape [out, in] as torch.nn.Linear keeps it. */
@@ -48,10 +48,18 @@ export function maskedFill(x: Tensor, mask: Tensor, value: Operand): Tensor {
 
 /**
  * The mean along `axis` over elements whose mask holds. Where none does, the result is zero: `epsilon`
- * keeps the quotient finite.
+ * keeps the quotient finite. The mask broadcasts to `x` in every other axis.
  */
 export function maskedMean(x: Tensor, mask: Tensor, axis: number, epsilon = 1e-6): Tensor {
-  const count = sum(cast(mask, x.dtype), axis);
+  // Counted from the end, since the mask may have fewer axes.
+  const at = normalizeAxis(axis, x.rank, "maskedMean") - x.rank;
+  if (mask.shape.at(at) !== x.shape.at(at)) {
+    throw new Error(
+      `maskedMean: the mask ${formatShape(mask.shape)} must be as long as ${formatShape(x.shape)} ` +
+        `along axis ${axis}`,
+    );
+  }
+  const count = sum(cast(mask, x.dtype), at);
   return div(sum(maskedFill(x, not(mask), 0), axis), maximum(count, epsilon));
 }
 

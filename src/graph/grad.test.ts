@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  abs,
   add,
   cast,
   concat,
@@ -13,9 +14,13 @@ import {
   graph,
   input,
   matmul,
+  max,
+  maximum,
   mean,
+  minimum,
   mul,
   pullback,
+  relu,
   sub,
   sum,
   type Tensor,
@@ -129,6 +134,31 @@ test("pullback refuses gradients that do not match the outputs", () => {
   assert.throws(() => pullback([v], [input("g", [3])], [v]), {
     message: "pullback: the gradient of output 0 must be float32[2], is float32[3]",
   });
+});
+
+test("at kinks and ties the gradient is one of those on either side, or shared", () => {
+  const values = { v: numbers([2, -1, 0, 2]), w: numbers([2, 5, 0, -3]) };
+  const v = input("v", [4]);
+  const w = input("w", [4]);
+  const of = (loss: Tensor, by = v) => {
+    const gradient = grad(total(loss), [by])[0]!;
+    return [...evaluate(graph({ gradient }), values).gradient!.data];
+  };
+  assert.deepEqual(of(max(v, 0)), [0.5, 0, 0, 0.5], "equal maxima share");
+  assert.deepEqual(of(relu(v)), [1, 0, 0, 1], "relu is flat at zero");
+  assert.deepEqual(of(abs(v)), [1, -1, 1, 1]);
+  assert.deepEqual(of(maximum(v, w)), [1, 0, 1, 1], "the first of two equals takes all");
+  assert.deepEqual(of(maximum(v, w), w), [0, 1, 0, 0]);
+  assert.deepEqual(of(minimum(v, w)), [1, 1, 1, 0]);
+  assert.deepEqual(of(minimum(v, w), w), [0, 0, 0, 1]);
+});
+
+test("a matrix that serves a batch gets its gradient from one product", () => {
+  const rows = input("rows", ["batch", 5, 3]);
+  const w = input("w", [3, 2]);
+  const [byMatrix] = grad(total(matmul(rows, w)), [w]);
+  const names = topological([byMatrix!]).map(({ operator }) => operator.name);
+  assert.ok(!names.includes("ReduceSum"), `no sum over the batch: ${names}`);
 });
 
 test("gradients differentiate again", () => {

@@ -67,6 +67,17 @@ test("what fails to compile is not kept", async () => {
   await cache.release();
 });
 
+test("a failure leaves a later attempt under its key alone", async () => {
+  const cache = new ProgramCache({ threads: 1 }, 1);
+  const failing = cache.get("k", impossible);
+  const other = cache.get("other", () => times(3));
+  const good = cache.get("k", () => times(2));
+  await assert.rejects(failing, /Where/);
+  await other;
+  assert.equal(await cache.get("k", () => times(5)), await good);
+  await cache.release();
+});
+
 test("a failure reaches only those who asked for it", async () => {
   const cache = new ProgramCache({ threads: 1 }, 1);
   const failing = cache.get("bad", impossible);
