@@ -42,11 +42,19 @@ function buildKernel(source, target) {
 export function build() {
   process.chdir(fileURLToPath(new URL("..", import.meta.url)));
   // A file deleted from the sources must not live on in the build.
-  for (const folder of ["src", "quickstart", "bench", "parity"]) {
+  for (const folder of ["src", "web", "quickstart", "bench", "parity"]) {
     rmSync(join("dist", folder), { recursive: true, force: true });
   }
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
   buildKernel("src/train/kernels/adamw.as.ts", "dist/src/train/kernels/adamw.wasm");
+  runTool("typescript", "tsc", ["--project", "web/tsconfig.json"]);
+  for (const name of ["index.html", "style.css", "icon.svg"]) {
+    cpSync(join("web", name), join("dist/web", name));
+  }
+  const uplot = dirname(require.resolve("uplot/package.json"));
+  for (const name of ["uPlot.esm.js", "uPlot.min.css"]) {
+    cpSync(join(uplot, "dist", name), join("dist/web", name));
+  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) build();

@@ -1,0 +1,129 @@
+import { basename } from "node:path";
+import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { z } from "zod";
+import type { Embedder } from "../model/embedder.js";
+import { type Match, type PictureIndex, searchPicture, searchText } from "../search/index.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import type { ApiInfo, ApiSearch } from "./api.js";
+import { readMetrics } from "./metrics.js";
+import { pageRoutes } from "./page.js";
+import { pictureResponse } from "./picture-file.js";
+import { ownPageOnly, safeHeaders } from "./same-site.js";
+import type { Training } from "./training.js";
+import { trainingRoutes } from "./training-routes.js";
+
+/** Largest picture that can be searched by, in bytes. */
+const MAX_PICTURE_BYTES = 20 * 1024 * 1024;
+
+const EXAMPLES = 8;
+
+export interface AppOptions {
+  readonly embedder: Embedder;
+  /** An index made with the same model. */
+  readonly index: PictureIndex;
+  /** Heading of the page. Default: the name of the run folder, or "Clipsmith". */
+  readonly title?: string;
+  /** The run folder of the model, whose metrics the page shows. */
+  readonly run?: string;
+  /** Allows trainings to be started from the page. Default: they cannot be. */
+  readonly training?: Training;
+  /** Host names to answer for, besides the loopback ones. Default none. */
+  readonly hosts?: readonly string[];
+}
+
+const limit = z.coerce.number().int().min(1).max(200).default(20);
+const searchQuery = z.union([
+  z.strictObject({ text: z.string().trim().min(1).max(2000), limit }),
+  z.strictObject({
+    picture: z
+      .string()
+      .regex(/^\d{1,10}$/)
+      .transform(Number),
+    limit,
+  }),
+]);
+const uploadQuery = z.strictObject({ limit });
+
+/** The search page and its HTTP API; see `api.ts` for what the routes answer. */
+export function createApp(options: AppOptions): Hono {
+  const { embedder, index, run, training, hosts = [] } = options;
+  const title = options.title ?? (run === undefined ? "Clipsmith" : basename(run));
+  const app = new Hono();
+
+  app.use(ownPageOnly(hosts));
+  app.use(safeHeaders);
+
+  app.get("/api/info", async (c) => {
+    const info: ApiInfo = {
+      title,
+      count: index.count,
+      width: index.width,
+      examples: [...new Set(await index.exampleCaptions(EXAMPLES))],
+      hasRun: run !== undefined,
+      canTrain: training !== undefined,
+    };
+    return c.json(info);
+  });
+
+  app.get("/api/search", async (c) => {
+    const query = searchQuery.safeParse(c.req.query());
+    if (!query.success) return c.json({ error: SEARCH_USAGE }, 400);
+    if ("text" in query.data) {
+      return c.json(answer(await searchText(index, embedder, query.data.text, query.data)));
+    }
+    const picture = await index.get(query.data.picture);
+    if (picture === undefined) return c.json({ error: NO_PICTURE }, 404);
+    return c.json(answer(await index.search(picture.vector, query.data)));
+  });
+
+  const tooLarge = bodyLimit({
+    maxSize: MAX_PICTURE_BYTES,
+    onError: (c) =>
+      c.json({ error: `The picture is larger than ${MAX_PICTURE_BYTES / 1024 ** 2} MB.` }, 413),
+  });
+  app.post("/api/search", tooLarge, async (c) => {
+    const query = uploadQuery.safeParse(c.req.query());
+    if (!query.success) return c.json({ error: SEARCH_USAGE }, 400);
+    const picture = new Uint8Array(await c.req.arrayBuffer());
+    if (picture.length === 0)
+      return c.json({ error: "Send a picture as the request's body." }, 400);
+    return c.json(answer(await searchPicture(index, embedder, picture, query.data)));
+  });
+
+  app.get("/api/pictures/:id{[0-9]+}", async (c) => {
+    const path = await index.picturePath(Number(c.req.param("id")));
+    const response = path === undefined ? undefined : await pictureResponse(path, c.req.raw);
+    return response ?? c.json({ error: NO_PICTURE }, 404);
+  });
+
+  app.get("/api/metrics", async (c) =>
+    c.json(run === undefined ? { history: [] } : await readMetrics(run)),
+  );
+
+  if (training !== undefined) app.route("/", trainingRoutes(training));
+  app.route("/", pageRoutes());
+
+  app.notFound((c) => c.json({ error: `There is no ${c.req.method} ${c.req.path}.` }, 404));
+  app.onError((error, c) => {
+    if (error instanceof ClipsmithError) return c.json({ error: error.message }, 422);
+    console.error(error);
+    return c.json({ error: `The server failed: ${messageOf(error)}` }, 500);
+  });
+  return app;
+}
+
+const SEARCH_USAGE =
+  "Search with ?text=WORDS, with ?picture=ID, or by posting a picture; limit is 1 to 200.";
+const NO_PICTURE = "The index has no such picture, or its file is gone.";
+
+function answer(matches: readonly Match[]): ApiSearch {
+  return {
+    matches: matches.map(({ id, picture, captions, score }) => ({
+      id,
+      name: basename(picture),
+      captions,
+      score,
+    })),
+  };
+}

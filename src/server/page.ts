@@ -1,0 +1,34 @@
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { extname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Hono } from "hono";
+
+/** dist/web, beside this file's dist/src/server. */
+const FOLDER = fileURLToPath(new URL("../../web/", import.meta.url));
+
+const TYPES: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
+
+/** The page and its assets. They are few and small, so they are held in memory, by name. */
+export function pageRoutes(): Hono {
+  const app = new Hono();
+  const names = existsSync(FOLDER) ? readdirSync(FOLDER) : [];
+  for (const name of names) {
+    const type = TYPES[extname(name)];
+    if (type === undefined) continue;
+    const body = readFileSync(join(FOLDER, name));
+    const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
+    app.get(name === "index.html" ? "/" : `/${name}`, (c) => {
+      c.header("etag", etag);
+      c.header("cache-control", "no-cache");
+      if (c.req.header("if-none-match") === etag) return c.body(null, 304);
+      return c.body(body, 200, { "content-type": type });
+    });
+  }
+  return app;
+}

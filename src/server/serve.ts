@@ -1,0 +1,59 @@
+import { once } from "node:events";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createAdaptorServer } from "@hono/node-server";
+import { ClipsmithError } from "../util/errors.js";
+import { type AppOptions, createApp } from "./app.js";
+import { isLoopback } from "./same-site.js";
+import { Training } from "./training.js";
+
+export interface ServeOptions extends Omit<AppOptions, "training" | "hosts"> {
+  /** Default 7860; 0 takes any free port. */
+  readonly port?: number;
+  /** Address to listen on. Default 127.0.0.1: this machine only. */
+  readonly host?: string;
+  /** Folder for the runs of trainings started from the page. Default "runs". */
+  readonly runs?: string;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  /** Stops a running training and closes the server. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the search page. Trainings can be started from it only when it listens on a loopback
+ * address: there is no log-in, and others must not start programs here.
+ *
+ * @throws ClipsmithError when the port is taken or may not be used.
+ */
+export async function serve(options: ServeOptions): Promise<RunningServer> {
+  const { port = 7860, host = "127.0.0.1", runs = "runs", ...app } = options;
+  const training = isLoopback(host) ? new Training({ runs }) : undefined;
+  const { fetch } = createApp({ ...app, ...(training && { training }), hosts: [host] });
+  const server = createAdaptorServer({ fetch }) as Server;
+  server.listen(port, host);
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "EADDRINUSE") {
+      throw new ClipsmithError(
+        `Port ${port} is taken by another program. Choose another with --port, such as --port ${port + 1}.`,
+      );
+    }
+    throw new ClipsmithError(`Cannot listen on ${host}, port ${port} (--port): ${message}`);
+  }
+  const { port: actual } = server.address() as AddressInfo;
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${actual}`,
+    close: async () => {
+      training?.stop();
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}

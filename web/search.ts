@@ -1,0 +1,221 @@
+import type { ApiInfo, ApiMatch, ApiSearch } from "../dist/src/server/api.js";
+import { byId, make } from "./dom.js";
+import { messageOf, request } from "./http.js";
+
+type Query =
+  | { readonly kind: "none" }
+  | { readonly kind: "text"; readonly text: string }
+  | { readonly kind: "indexed"; readonly id: number; readonly name: string }
+  | { readonly kind: "file"; readonly file: Blob; readonly name: string };
+
+const PAGE = 24;
+const MOST = 200;
+const TYPING_PAUSE_MS = 250;
+
+const form = byId<HTMLFormElement>("query");
+const text = byId<HTMLInputElement>("text");
+const file = byId<HTMLInputElement>("file");
+const status = byId("status");
+const grid = byId("grid");
+const more = byId<HTMLButtonElement>("more");
+
+/** Makes the search tab live. */
+export function startSearch(info: ApiInfo): void {
+  let query: Query = { kind: "none" };
+  let limit = PAGE;
+  let running = new AbortController();
+  let typing = 0;
+  let thumbnail = "";
+
+  function say(message: string, isError = false): void {
+    status.textContent = message;
+    status.classList.toggle("error", isError);
+  }
+
+  /** Shows the query picture in the search bar, or takes it away. */
+  function showQuery(): void {
+    const now = query;
+    URL.revokeObjectURL(thumbnail);
+    thumbnail = now.kind === "file" ? URL.createObjectURL(now.file) : "";
+    const isPicture = now.kind === "file" || now.kind === "indexed";
+    byId("query-picture").hidden = !isPicture;
+    if (isPicture) {
+      const image = byId<HTMLImageElement>("query-image");
+      image.src = now.kind === "indexed" ? pictureUrl(now.id) : thumbnail;
+      byId("query-name").textContent = now.name;
+    }
+    if (now.kind !== "text") text.value = "";
+    else if (text.value.trim() !== now.text) text.value = now.text;
+  }
+
+  async function search(next: Query, wanted = PAGE): Promise<void> {
+    query = next;
+    limit = wanted;
+    clearTimeout(typing);
+    running.abort();
+    running = new AbortController();
+    const { signal } = running;
+    showQuery();
+    more.hidden = true;
+    if (query.kind === "none") {
+      const count = Math.min(PAGE, info.count);
+      const ids = Array.from({ length: count }, (_, i) => Math.floor((i * info.count) / count));
+      grid.replaceChildren(...ids.map((id) => tile(id, `Picture ${id + 1}`)));
+      grid.ariaBusy = "false";
+      say(
+        count === 0 ? "The index is empty." : "Some of the pictures. Click one to find its like.",
+      );
+      return;
+    }
+    grid.ariaBusy = "true";
+    if (grid.childElementCount === 0) say("Searching …");
+    try {
+      const { matches } = await request<ApiSearch>(...requestOf(query, limit, signal));
+      const tiles = matches.map((match) => tile(match.id, match.captions[0] ?? match.name, match));
+      grid.replaceChildren(...tiles);
+      more.hidden = matches.length < limit || limit >= Math.min(MOST, info.count);
+      const pictures = matches.length === 1 ? "1 picture" : `${matches.length} pictures`;
+      say(matches.length === 0 ? "No pictures found." : `${pictures}, the best match first.`);
+    } catch (error) {
+      if (signal.aborted) return;
+      grid.replaceChildren();
+      say(messageOf(error), true);
+    }
+    if (!signal.aborted) grid.ariaBusy = "false";
+  }
+
+  /** A search the back button returns from. */
+  function go(next: Query): void {
+    history.pushState(null, "", addressOf(next));
+    void search(next);
+    scrollTo({ top: 0 });
+  }
+
+  function searchByFile(picture: File | undefined): void {
+    if (picture === undefined) return;
+    if (!picture.type.startsWith("image/")) {
+      say(`${picture.name} is not a picture.`, true);
+      return;
+    }
+    location.hash = "";
+    go({ kind: "file", file: picture, name: picture.name || "Pasted picture" });
+  }
+
+  function tile(id: number, caption: string, match?: ApiMatch): HTMLLIElement {
+    const image = make("img");
+    image.src = pictureUrl(id);
+    image.alt = "";
+    image.loading = "lazy";
+    image.draggable = false;
+    const button = make("button", { className: "tile", title: match?.captions.join("\n") ?? "" });
+    button.type = "button";
+    const picture = make("span", { className: "picture" }, image);
+    image.addEventListener("error", () => picture.replaceChildren("The file is gone"));
+    button.append(picture);
+    if (match === undefined) {
+      button.ariaLabel = `${caption}. Find pictures like it`;
+    } else {
+      const score = match.score.toFixed(3);
+      const bar = make("span", { className: "bar" });
+      bar.style.setProperty("--score", String(Math.max(0, match.score)));
+      button.append(
+        make("span", { className: "caption" }, caption),
+        make("span", { className: "score" }, bar, score),
+      );
+      button.ariaLabel = `${caption}, score ${score}. Find pictures like it`;
+    }
+    button.addEventListener("click", () => go({ kind: "indexed", id, name: match ? caption : "" }));
+    return make("li", {}, button);
+  }
+
+  function searchAddress(): void {
+    const parameters = new URLSearchParams(location.search);
+    const words = parameters.get("text")?.trim();
+    const id = parameters.get("picture");
+    if (words) void search({ kind: "text", text: words });
+    else if (id) void search({ kind: "indexed", id: Number(id), name: "" });
+    else void search({ kind: "none" });
+  }
+
+  const textQuery = (): Query => {
+    const words = text.value.trim();
+    return words === "" ? { kind: "none" } : { kind: "text", text: words };
+  };
+  text.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => {
+      const next = textQuery();
+      history.replaceState(null, "", addressOf(next));
+      void search(next);
+    }, TYPING_PAUSE_MS);
+  });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(textQuery());
+  });
+  byId("query-clear").addEventListener("click", () => {
+    go({ kind: "none" });
+    text.focus();
+  });
+  more.addEventListener("click", async () => {
+    const shown = grid.childElementCount;
+    await search(query, Math.min(MOST, limit + PAGE));
+    grid.children[shown]?.querySelector("button")?.focus();
+  });
+
+  byId("pick").addEventListener("click", () => file.click());
+  file.addEventListener("change", () => {
+    searchByFile(file.files?.[0]);
+    file.value = "";
+  });
+  document.addEventListener("paste", ({ clipboardData }) => searchByFile(clipboardData?.files[0]));
+  for (const kind of ["dragenter", "dragover"] as const) {
+    document.addEventListener(kind, (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      document.body.classList.add("dropping");
+    });
+  }
+  document.addEventListener("dragleave", ({ relatedTarget }) => {
+    if (relatedTarget === null) document.body.classList.remove("dropping");
+  });
+  document.addEventListener("drop", (event) => {
+    document.body.classList.remove("dropping");
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    searchByFile(event.dataTransfer.files[0]);
+  });
+
+  for (const example of info.examples) {
+    const chip = make("button", { className: "chip" }, example);
+    chip.type = "button";
+    chip.addEventListener("click", () => go({ kind: "text", text: example }));
+    byId("examples").append(chip);
+  }
+  addEventListener("popstate", searchAddress);
+  searchAddress();
+}
+
+function pictureUrl(id: number): string {
+  return `api/pictures/${id}`;
+}
+
+/** The page's address while it shows a query. A picture from elsewhere has none. */
+function addressOf(query: Query): string {
+  if (query.kind === "text") return `?${new URLSearchParams({ text: query.text })}`;
+  if (query.kind === "indexed") return `?picture=${query.id}`;
+  return location.pathname;
+}
+
+function requestOf(
+  query: Exclude<Query, { kind: "none" }>,
+  limit: number,
+  signal: AbortSignal,
+): [string, RequestInit] {
+  if (query.kind === "file") {
+    return [`api/search?limit=${limit}`, { method: "POST", body: query.file, signal }];
+  }
+  const what: Record<string, string> =
+    query.kind === "text" ? { text: query.text } : { picture: String(query.id) };
+  return [`api/search?${new URLSearchParams({ ...what, limit: String(limit) })}`, { signal }];
+}

@@ -1,0 +1,122 @@
+import type { ApiInfo, ApiMetrics, ApiTraining } from "../dist/src/server/api.js";
+import { LossChart } from "./chart.js";
+import { byId } from "./dom.js";
+import { figureTables } from "./figures.js";
+import { messageOf, request } from "./http.js";
+
+const POLL_MS = 1500;
+
+const form = byId<HTMLFormElement>("train-form");
+const collection = byId<HTMLInputElement>("collection");
+const minutes = byId<HTMLInputElement>("minutes");
+const startButton = byId<HTMLButtonElement>("train-start");
+const stopButton = byId<HTMLButtonElement>("job-stop");
+const problem = byId("train-error");
+const output = byId("job-output");
+
+/** Makes the training tab live; it asks the server for news while it is shown. */
+export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
+  const modelChart = new LossChart(byId("model-chart"));
+  const jobChart = new LossChart(byId("job-chart"));
+  let poll = 0;
+  let shown = false;
+
+  async function showModel(): Promise<void> {
+    const note = byId("model-note");
+    if (!info.hasRun) {
+      note.textContent = "The training run of this model is not at hand.";
+      return;
+    }
+    try {
+      const { history, final } = await request<ApiMetrics>("api/metrics");
+      note.textContent = history.length === 0 ? "This run has recorded no steps." : "";
+      modelChart.update(history);
+      byId("model-figures").replaceChildren(...figureTables(final ?? {}));
+    } catch (error) {
+      note.textContent = messageOf(error);
+    }
+  }
+
+  function render(job: ApiTraining): void {
+    const running = job.state === "running";
+    startButton.disabled = running;
+    stopButton.hidden = !running;
+    byId("job").hidden = job.state === "idle";
+    byId("job-state").textContent = describe(job);
+    byId("job-state").classList.toggle("error", job.state === "failed");
+    const progress = byId<HTMLProgressElement>("job-progress");
+    progress.hidden = !running;
+    progress.value = Math.min(1, (job.elapsedSeconds ?? 0) / 60 / (job.minutes ?? 1));
+    byId("job-next").hidden = job.next === undefined;
+    byId("job-commands").textContent = job.next?.join("\n") ?? "";
+    jobChart.update(job.metrics.history);
+    byId("job-figures").replaceChildren(...figureTables(job.metrics.final ?? {}));
+    const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+    output.textContent = job.output.join("\n");
+    if (atEnd) output.scrollTop = output.scrollHeight;
+    if (job.state === "failed") byId("job").querySelector("details")!.open = true;
+    clearTimeout(poll);
+    if (running && shown) poll = setTimeout(() => void ask(), POLL_MS);
+  }
+
+  /** Sends a request about the training and shows the state it leads to. */
+  async function ask(init: RequestInit = {}): Promise<void> {
+    try {
+      render(await request<ApiTraining>("api/train", init));
+      problem.textContent = "";
+    } catch (error) {
+      problem.textContent = messageOf(error);
+    }
+  }
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const body = JSON.stringify({
+      collection: collection.value.trim(),
+      minutes: minutes.valueAsNumber,
+    });
+    void ask({ method: "POST", headers: { "content-type": "application/json" }, body });
+  });
+  stopButton.addEventListener("click", () => void ask({ method: "DELETE" }));
+  if (!info.canTrain) {
+    form.hidden = true;
+    byId("train-note").textContent =
+      "Trainings can be started here only when the server listens to this computer alone.";
+  }
+
+  return {
+    show() {
+      shown = true;
+      void showModel();
+      if (info.canTrain) void ask();
+    },
+    hide() {
+      shown = false;
+      clearTimeout(poll);
+    },
+  };
+}
+
+function describe(job: ApiTraining): string {
+  const where = job.collection ?? "";
+  const last = job.metrics.history.findLast(({ loss }) => typeof loss === "number")?.loss;
+  const loss = typeof last === "number" ? `, loss ${last.toPrecision(3)}` : "";
+  switch (job.state) {
+    case "idle":
+      return "";
+    case "running":
+      return `Training on ${where}: ${clock(job.elapsedSeconds ?? 0)} of ${clock((job.minutes ?? 0) * 60)}${loss}`;
+    case "done":
+      return `Trained on ${where} in ${clock(job.elapsedSeconds ?? 0)}${loss}. The run is in ${job.run}.`;
+    case "failed":
+      return `The training on ${where} failed. Its output says why.`;
+    case "stopped":
+      return `The training on ${where} was stopped after ${clock(job.elapsedSeconds ?? 0)}.`;
+  }
+}
+
+/** Seconds as minutes:seconds. */
+function clock(seconds: number): string {
+  const whole = Math.round(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
