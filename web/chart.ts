@@ -1,4 +1,5 @@
 import type { MetricsRow } from "../dist/src/server/api.js";
+import { words } from "./dom.js";
 import uPlot from "./uPlot.esm.js";
 
 const HEIGHT = 260;
@@ -57,17 +58,17 @@ export class LossChart {
         height: HEIGHT,
         scales: { x: { time: false } },
         axes: [
-          { ...axis, label: "step", labelSize: 24 },
+          { ...axis, size: 36, label: "Step", labelSize: 22, labelGap: 0 },
           { ...axis, size: 56 },
         ],
         series: [
-          { label: "step" },
-          ...this.#names.map((label, i) => ({
-            label,
+          { label: "Step" },
+          ...this.#names.map((name, i) => ({
+            label: words(name),
             stroke: strokes[i % strokes.length]!,
             width: 2,
             spanGaps: true,
-            value: (_: uPlot, value: number | null) => value?.toPrecision(4) ?? "",
+            value: (_: uPlot, value: number | null) => value?.toPrecision(4) ?? "–",
           })),
         ],
       },
@@ -84,7 +85,7 @@ export class LossChart {
     this.#host.ariaLabel =
       first < 0
         ? null
-        : `Curve of the ${this.#names[0]}: ${losses![first]!.toPrecision(3)} at step ` +
+        : `${words(this.#names[0]!)}: ${losses![first]!.toPrecision(3)} at step ` +
           `${steps[first]}, ${losses![last]!.toPrecision(3)} at step ${steps[last]}`;
   }
 }

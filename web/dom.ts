@@ -16,3 +16,12 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   element.append(...children);
   return element;
 }
+
+/** The name of a figure in words: "recallAt5" as "Recall at 5". */
+export function words(name: string): string {
+  const spaced = name
+    .replace(/([a-z])([A-Z0-9])/g, "$1 $2")
+    .replace(/[_-]+/g, " ")
+    .toLowerCase();
+  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
+}

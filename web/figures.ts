@@ -1,15 +1,6 @@
-import { make } from "./dom.js";
+import { make, words } from "./dom.js";
 
 type Figures = Readonly<Record<string, unknown>>;
-
-/** "recallAt5" as "Recall at 5". */
-function words(name: string): string {
-  const spaced = name
-    .replace(/([a-z])([A-Z0-9])/g, "$1 $2")
-    .replace(/[_-]+/g, " ")
-    .toLowerCase();
-  return spaced.charAt(0).toUpperCase() + spaced.slice(1);
-}
 
 /** Recall and accuracy are shares, shown as percentages; other numbers are shown as they are. */
 function figure(path: string, value: number): string {

@@ -23,7 +23,6 @@ async function start(): Promise<void> {
   byId("title").textContent = info.title;
   const pictures = info.count === 1 ? "picture" : "pictures";
   byId("count").textContent = `${info.count.toLocaleString("en")} ${pictures}`;
-  startSearch(info);
   const training = startTraining(info);
 
   const show = (shown: string) => {
@@ -37,7 +36,10 @@ async function start(): Promise<void> {
   };
   for (const [i, { name, tab }] of tabs.entries()) {
     tab.addEventListener("click", () => {
-      location.hash = name === "search" ? "" : name;
+      // Replaced, not pushed: the back button goes through searches.
+      const path = location.pathname + location.search;
+      history.replaceState(history.state, "", name === "search" ? path : `#${name}`);
+      show(name);
     });
     tab.addEventListener("keydown", ({ key }) => {
       if (key !== "ArrowLeft" && key !== "ArrowRight") return;
@@ -47,7 +49,8 @@ async function start(): Promise<void> {
     });
   }
   const showHash = () => show(location.hash === "#training" ? "training" : "search");
-  addEventListener("hashchange", showHash);
+  addEventListener("popstate", showHash);
+  startSearch(info, () => show("search"));
   showHash();
 }
 

@@ -19,8 +19,8 @@ const status = byId("status");
 const grid = byId("grid");
 const more = byId<HTMLButtonElement>("more");
 
-/** Makes the search tab live. */
-export function startSearch(info: ApiInfo): void {
+/** Makes the search tab live; `reveal` brings it to the front. */
+export function startSearch(info: ApiInfo, reveal: () => void): void {
   let query: Query = { kind: "none" };
   let limit = PAGE;
   let running = new AbortController();
@@ -86,7 +86,8 @@ export function startSearch(info: ApiInfo): void {
 
   /** A search the back button returns from. */
   function go(next: Query): void {
-    history.pushState(null, "", addressOf(next));
+    history.pushState(next, "", addressOf(next));
+    reveal();
     void search(next);
     scrollTo({ top: 0 });
   }
@@ -97,7 +98,6 @@ export function startSearch(info: ApiInfo): void {
       say(`${picture.name} is not a picture.`, true);
       return;
     }
-    location.hash = "";
     go({ kind: "file", file: picture, name: picture.name || "Pasted picture" });
   }
 
@@ -145,7 +145,7 @@ export function startSearch(info: ApiInfo): void {
     clearTimeout(typing);
     typing = setTimeout(() => {
       const next = textQuery();
-      history.replaceState(null, "", addressOf(next));
+      history.replaceState(next, "", addressOf(next));
       void search(next);
     }, TYPING_PAUSE_MS);
   });
@@ -192,7 +192,10 @@ export function startSearch(info: ApiInfo): void {
     chip.addEventListener("click", () => go({ kind: "text", text: example }));
     byId("examples").append(chip);
   }
-  addEventListener("popstate", searchAddress);
+  addEventListener("popstate", ({ state }) => {
+    if (state === null) searchAddress();
+    else void search(state as Query);
+  });
   searchAddress();
 }
 

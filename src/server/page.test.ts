@@ -20,6 +20,22 @@ const screenshots = process.env.CLIPSMITH_SCREENSHOTS;
 
 const HOSTILE = `<img src=x onerror="document.title='broken into'"> & <b>bold</b>`;
 
+/** Stands in for a training: learns until its collection holds a file named "enough" or "full". */
+const trainer = `
+import { appendFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+const [collection, run] = process.argv.slice(2);
+mkdirSync(run, { recursive: true });
+console.log("reading", collection);
+let step = 0;
+setInterval(() => {
+  appendFileSync(run + "/metrics.jsonl", JSON.stringify({ step, loss: 3 / ++step }) + "\\n");
+  if (existsSync(collection + "/full")) throw new Error("The disk is full.");
+  if (!existsSync(collection + "/enough")) return;
+  writeFileSync(run + "/metrics.json", '{"recallAt1":0.25}');
+  process.exit();
+}, 50);
+`;
+
 let folder: string;
 let index: PictureIndex;
 let server: RunningServer;
@@ -45,8 +61,17 @@ before(async () => {
   const final = { textToPicture: recalls, pictureToText: recalls, samplesPerSecond: 61.3 };
   await writeFile(join(run, "metrics.json"), JSON.stringify(final));
 
+  const script = join(folder, "train.mjs");
+  await writeFile(script, trainer);
   const runs = join(folder, "runs");
-  server = await serve({ embedder: colourEmbedder, index, run, runs, port: 0 });
+  server = await serve({
+    embedder: colourEmbedder,
+    index,
+    run,
+    runs,
+    trainingCommand: ({ collection, run }) => [script, collection, run],
+    port: 0,
+  });
   browser = await chromium.launch({
     executablePath,
     args: [
@@ -90,6 +115,7 @@ async function visit(
 
 async function look(page: Page, name: string): Promise<void> {
   if (screenshots === undefined) return;
+  await page.waitForLoadState("networkidle");
   await page.screenshot({ path: join(screenshots, `${name}.png`) });
 }
 
@@ -165,9 +191,16 @@ test("a picture finds pictures: picked, dropped or pasted", { skip }, () =>
     await hand("drop", await picture("teal"), "image/png");
     await captions(page, "teal");
     assert.equal(await page.locator("body.dropping").count(), 0);
+    await page.getByRole("tab", { name: "Training" }).click();
     await hand("paste", await picture("pink"), "image/png");
     await captions(page, "pink");
     await look(page, "picture-light");
+    // Back to where the picture was pasted: the training tab, with the teal picture behind it.
+    await page.goBack();
+    await page.locator("#model-chart").waitFor();
+    await page.getByRole("tab", { name: "Search" }).click();
+    await captions(page, "teal");
+    assert.equal(await page.locator("#query-name").textContent(), "given.png");
 
     await hand("drop", Buffer.from("words"), "text/plain");
     await page.locator("#status.error", { hasText: "not a picture" }).waitFor();
@@ -185,12 +218,12 @@ test("captions are shown as they are, never read as HTML", { skip }, () =>
   }),
 );
 
-test("the training tab shows the run, and says why a training cannot start", { skip }, () =>
+test("the training tab shows the run, and trains another model", { skip }, () =>
   visit(async (page) => {
     await page.getByRole("tab", { name: "Search" }).press("ArrowRight");
     await page.locator("#model-chart canvas").waitFor();
     assert.match((await page.locator("#model-chart").getAttribute("aria-label"))!, /at step 299/);
-    assert.match((await page.locator("#model-chart .u-legend").textContent())!, /validationLoss/);
+    assert.match((await page.locator("#model-chart .u-legend").textContent())!, /Validation loss/);
     const row = page.getByRole("row", { name: /text to picture/i });
     assert.match((await row.textContent())!, /42\.1 %71\.3 %82\.5 %/);
     await look(page, "training-light");
@@ -198,15 +231,33 @@ test("the training tab shows the run, and says why a training cannot start", { s
     await page.reload();
     await page.locator("#model-chart canvas").waitFor();
 
-    // The collection exists, but holds no captions: the training must end in words, not in silence.
-    await page.getByLabel("Folder of pictures").fill(join(folder, "empty"));
-    await mkdir(join(folder, "empty"));
+    const collection = join(folder, "birds");
+    await mkdir(collection);
+    await page.getByLabel("Folder of pictures").fill(collection);
     await page.getByLabel("Minutes").fill("1");
-    await page.getByRole("button", { name: "Start training" }).click();
-    await page.locator("#job-state.error", { hasText: "failed" }).waitFor();
-    assert.notEqual(await page.locator("#job-output").textContent(), "");
+    const start = page.getByRole("button", { name: "Start training" });
+    const state = page.locator("#job-state");
+    await start.click();
+    await state.filter({ hasText: /Training on .* of 1:00, loss/ }).waitFor();
+    await page.locator("#job-chart canvas").waitFor();
+    assert.equal(await start.isDisabled(), true);
     await page.locator("#job").scrollIntoViewIfNeeded();
-    await look(page, "failed-light");
+    await look(page, "running-light");
+    await page.getByRole("button", { name: "Stop" }).click();
+    await state.filter({ hasText: "stopped" }).waitFor();
+
+    await writeFile(join(collection, "enough"), "");
+    await start.click();
+    await state.filter({ hasText: "Trained on" }).waitFor();
+    const commands = await page.locator("#job-commands").textContent();
+    assert.match(commands!, /^clipsmith index .*birds-/);
+    assert.match((await page.locator("#job-figures").textContent())!, /Recall at 1.*25\.0 %/);
+    await look(page, "done-light");
+
+    await writeFile(join(collection, "full"), "");
+    await start.click();
+    await state.filter({ hasText: "failed" }).waitFor();
+    await page.locator("#job-output", { hasText: "The disk is full." }).waitFor();
   }),
 );
 

@@ -5,7 +5,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { ClipsmithError } from "../util/errors.js";
 import { type AppOptions, createApp } from "./app.js";
 import { isLoopback } from "./same-site.js";
-import { Training } from "./training.js";
+import { Training, type TrainingCommand } from "./training.js";
 
 export interface ServeOptions extends Omit<AppOptions, "training" | "hosts"> {
   /** Default 7860; 0 takes any free port. */
@@ -14,6 +14,8 @@ export interface ServeOptions extends Omit<AppOptions, "training" | "hosts"> {
   readonly host?: string;
   /** Folder for the runs of trainings started from the page. Default "runs". */
   readonly runs?: string;
+  /** How a training is run. Default: by this package's own command line. */
+  readonly trainingCommand?: TrainingCommand;
 }
 
 export interface RunningServer {
@@ -29,8 +31,10 @@ export interface RunningServer {
  * @throws ClipsmithError when the port is taken or may not be used.
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
-  const { port = 7860, host = "127.0.0.1", runs = "runs", ...app } = options;
-  const training = isLoopback(host) ? new Training({ runs }) : undefined;
+  const { port = 7860, host = "127.0.0.1", runs = "runs", trainingCommand, ...app } = options;
+  const training = isLoopback(host)
+    ? new Training({ runs, ...(trainingCommand && { command: trainingCommand }) })
+    : undefined;
   const { fetch } = createApp({ ...app, ...(training && { training }), hosts: [host] });
   const server = createAdaptorServer({ fetch }) as Server;
   server.listen(port, host);
