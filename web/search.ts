@@ -26,6 +26,15 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
   let running = new AbortController();
   let typing = 0;
   let thumbnail = "";
+  // Addresses cannot hold pictures and browsers drop them from a history entry's state, so an entry
+  // holds a key of this map. The time keeps keys of this visit apart from those before a reload.
+  const visited = new Map<string, Query>();
+
+  function remember(next: Query): string {
+    const key = `${performance.timeOrigin} ${visited.size}`;
+    visited.set(key, next);
+    return key;
+  }
 
   function say(message: string, isError = false): void {
     status.textContent = message;
@@ -86,7 +95,7 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
 
   /** A search the back button returns from. */
   function go(next: Query): void {
-    history.pushState(next, "", addressOf(next));
+    history.pushState(remember(next), "", addressOf(next));
     reveal();
     void search(next);
     scrollTo({ top: 0 });
@@ -145,7 +154,7 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     clearTimeout(typing);
     typing = setTimeout(() => {
       const next = textQuery();
-      history.replaceState(next, "", addressOf(next));
+      history.replaceState(remember(next), "", addressOf(next));
       void search(next);
     }, TYPING_PAUSE_MS);
   });
@@ -193,8 +202,9 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     byId("examples").append(chip);
   }
   addEventListener("popstate", ({ state }) => {
-    if (state === null) searchAddress();
-    else void search(state as Query);
+    const known = visited.get(String(state));
+    if (known === undefined) searchAddress();
+    else void search(known);
   });
   searchAddress();
 }

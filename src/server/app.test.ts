@@ -66,7 +66,7 @@ test("a text finds the pictures it describes, best first", async () => {
   assert.equal(matches.length, 5);
   const names = matches.map(({ name }) => name).slice(0, 3);
   assert.deepEqual(names.sort(), ["blue-circle.png", "blue-diamond.png", "blue-square.png"]);
-  assert.deepEqual(matches[0]!.captions.length, 2);
+  assert.equal(matches[0]!.captions.length, 2);
   const scores = matches.map(({ score }) => score);
   assert.deepEqual(
     [...scores].sort((a, b) => b - a),

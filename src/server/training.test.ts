@@ -74,7 +74,8 @@ test("a training runs to its end and says how to search its model", async () => 
 
   const again = await post(app, { collection: folder, minutes: 1 });
   assert.equal(again.status, 202);
-  await until(app, ({ state }) => state !== "running");
+  const twice = await until(app, ({ state }) => state !== "running");
+  assert.notEqual(twice.run, done.run);
 });
 
 test("a training that fails shows its last words", async () => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
@@ -66,7 +66,9 @@ export class Training {
     }
     const path = resolve(collection);
     const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
-    const run = join(this.#runs, `${basename(path) || "run"}-${time}`);
+    const name = join(this.#runs, `${basename(path) || "run"}-${time}`);
+    let run = name;
+    for (let n = 2; existsSync(run); n++) run = `${name}-${n}`;
     mkdirSync(this.#runs, { recursive: true });
     this.#job = { collection: path, run, minutes };
     this.#state = "running";
