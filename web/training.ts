@@ -42,7 +42,10 @@ export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
     startButton.disabled = running;
     stopButton.hidden = !running;
     byId("job").hidden = job.state === "idle";
-    byId("job-state").textContent = describe(job);
+    // Assistive technology reads a status out when it changes: the clock stands apart from it.
+    const state = describe(job);
+    if (byId("job-state").textContent !== state) byId("job-state").textContent = state;
+    byId("job-clock").textContent = clockOf(job);
     byId("job-state").classList.toggle("error", job.state === "failed");
     const progress = byId<HTMLProgressElement>("job-progress");
     progress.hidden = !running;
@@ -97,22 +100,27 @@ export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
   };
 }
 
-function describe(job: ApiTraining): string {
-  const where = job.collection ?? "";
-  const last = job.metrics.history.findLast(({ loss }) => typeof loss === "number")?.loss;
-  const loss = typeof last === "number" ? `, loss ${last.toPrecision(3)}` : "";
-  switch (job.state) {
+function describe({ state, collection, run }: ApiTraining): string {
+  switch (state) {
     case "idle":
       return "";
     case "running":
-      return `Training on ${where}: ${clock(job.elapsedSeconds ?? 0)} of ${clock((job.minutes ?? 0) * 60)}${loss}`;
+      return `Training on ${collection}`;
     case "done":
-      return `Trained on ${where} in ${clock(job.elapsedSeconds ?? 0)}${loss}. The run is in ${job.run}.`;
+      return `Trained on ${collection}. The run is in ${run}.`;
     case "failed":
-      return `The training on ${where} failed. Its output says why.`;
+      return `The training on ${collection} failed. Its output says why.`;
     case "stopped":
-      return `The training on ${where} was stopped after ${clock(job.elapsedSeconds ?? 0)}.`;
+      return `The training on ${collection} was stopped.`;
   }
+}
+
+/** How long a job has trained, and the last loss. */
+function clockOf({ state, elapsedSeconds = 0, minutes = 0, metrics }: ApiTraining): string {
+  const last = metrics.history.findLast(({ loss }) => typeof loss === "number")?.loss;
+  const loss = typeof last === "number" ? `, loss ${last.toPrecision(3)}` : "";
+  const of = state === "running" ? ` of ${clock(minutes * 60)}` : "";
+  return `${clock(elapsedSeconds)}${of} minutes${loss}`;
 }
 
 /** Seconds as minutes:seconds. */

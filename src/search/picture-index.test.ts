@@ -140,12 +140,15 @@ test("a build that fails keeps the old index, and one that succeeds replaces it"
   await assert.rejects(buildIndex(target, nameEmbedder(8), []), ClipsmithError);
   const kept = await PictureIndex.open(target);
   assert.equal(await kept.picturePath(0), "/pictures/old");
-  kept.close();
 
   const { index } = await buildIndex(target, nameEmbedder(4), samplesNamed(["new", "newer"]));
   assert.equal(index.width, 4);
   assert.equal(await index.picturePath(1), "/pictures/newer");
   index.close();
+  for (const late of [kept.search(vectorOf("old", 8)), kept.get(0)]) {
+    await assert.rejects(late, { name: "ClipsmithError", message: /has been replaced/ });
+  }
+  kept.close();
   const left = (await readdir(folder)).filter((name) => name.startsWith("replaced"));
   assert.deepEqual(left, ["replaced"]);
 });

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Connection, connect, type Table } from "@lancedb/lancedb";
+import { type Connection, connect, type Table, type VectorQuery } from "@lancedb/lancedb";
 import type { FixedSizeList } from "apache-arrow";
-import { ClipsmithError } from "../util/errors.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
 import { pathsOf, TABLE } from "./index-folder.js";
 
 /** A picture found by a search. */
@@ -41,6 +41,7 @@ interface StoredRow {
 
 /** Pictures on disk that can be searched by vector. Close it when done. */
 export class PictureIndex {
+  readonly #folder: string;
   readonly #connection: Connection;
   readonly #table: Table;
   /** Width L of the embeddings. */
@@ -48,7 +49,14 @@ export class PictureIndex {
   /** Number of pictures. */
   readonly count: number;
 
-  private constructor(connection: Connection, table: Table, width: number, count: number) {
+  private constructor(
+    folder: string,
+    connection: Connection,
+    table: Table,
+    width: number,
+    count: number,
+  ) {
+    this.#folder = folder;
     this.#connection = connection;
     this.#table = table;
     this.width = width;
@@ -79,7 +87,7 @@ export class PictureIndex {
       );
     }
     const width = (column.type as FixedSizeList).listSize;
-    return new PictureIndex(connection, table, width, await table.countRows());
+    return new PictureIndex(current, connection, table, width, await table.countRows());
   }
 
   /**
@@ -97,13 +105,13 @@ export class PictureIndex {
     if (!vector.every(Number.isFinite) || vector.every((x) => x === 0)) {
       throw new ClipsmithError("The query's embedding is zero or not finite: the model is broken.");
     }
-    const rows: StoredRow[] = await this.#table
+    const query = this.#table
       .query()
       .nearestTo(vector)
       .distanceType("cosine")
       .select(["id", "picture", "captions", "_distance"])
-      .limit(Math.max(1, Math.min(limit, this.count)))
-      .toArray();
+      .limit(Math.max(1, Math.min(limit, this.count)));
+    const rows = await this.#read(query);
     return rows.map((row) => ({
       id: row.id,
       picture: row.picture,
@@ -141,7 +149,21 @@ export class PictureIndex {
   async #take(ids: readonly number[], columns: string[]): Promise<StoredRow[]> {
     const known = ids.filter((id) => Number.isInteger(id) && id >= 0 && id < this.count);
     if (known.length === 0) return [];
-    return this.#table.takeOffsets(known).select(columns).toArray();
+    return this.#read(this.#table.takeOffsets(known).select(columns));
+  }
+
+  async #read(query: Pick<VectorQuery, "toArray">): Promise<StoredRow[]> {
+    try {
+      return await query.toArray();
+    } catch (error) {
+      // The files of a table are read when they are needed.
+      if (!messageOf(error).includes("Not found")) throw error;
+      throw new ClipsmithError(
+        `The picture index in ${this.#folder} has been replaced or removed since it was opened. ` +
+          "Start again to use the new one.",
+        { cause: error },
+      );
+    }
   }
 
   close(): void {

@@ -241,7 +241,8 @@ test("the training tab shows the run, and trains another model", { skip }, () =>
     const start = page.getByRole("button", { name: "Start training" });
     const state = page.locator("#job-state");
     await start.click();
-    await state.filter({ hasText: /Training on .* of 1:00, loss/ }).waitFor();
+    await state.filter({ hasText: `Training on ${collection}` }).waitFor();
+    await page.locator("#job-clock", { hasText: / of 1:00 minutes, loss/ }).waitFor();
     await page.locator("#job-chart canvas").waitFor();
     assert.equal(await start.isDisabled(), true);
     await page.locator("#job").scrollIntoViewIfNeeded();

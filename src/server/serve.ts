@@ -10,7 +10,10 @@ import { Training, type TrainingCommand } from "./training.js";
 export interface ServeOptions extends Omit<AppOptions, "training" | "hosts"> {
   /** Default 7860; 0 takes any free port. */
   readonly port?: number;
-  /** Address to listen on. Default 127.0.0.1: this machine only. */
+  /**
+   * Address or name to listen on, which is also the one that others have to use: requests for other
+   * host names are turned away. Default 127.0.0.1: this machine only.
+   */
   readonly host?: string;
   /** Folder for the runs of trainings started from the page. Default "runs". */
   readonly runs?: string;
