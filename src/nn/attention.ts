@@ -64,9 +64,12 @@ export class Attention {
   /** [B, T, D] to [B, T, D] */
   call(x: Tensor, { mask, rotary }: AttentionInputs = {}): Tensor {
     const [batch, length] = x.shape as [number, number];
-    const split = reshape(linear(x, this.#qkv), [batch, length, 3 * this.#heads, this.#dimHead]);
-    const perHead = transpose(split, [0, 2, 1, 3]);
-    const [queries, keys, values] = chunk(rotary ? rotate(perHead, rotary) : perHead, 3, 1);
+    // The weights are cut in three rather than their larger product.
+    const [queries, keys, values] = chunk(this.#qkv, 3, 0).map((weight) => {
+      const split = reshape(linear(x, weight), [batch, length, this.#heads, this.#dimHead]);
+      const perHead = transpose(split, [0, 2, 1, 3]); // [B, H, T, D/H]
+      return rotary ? rotate(perHead, rotary) : perHead;
+    });
 
     const scaled = mul(queries!, this.#dimHead ** -0.5);
     const scores = matmul(scaled, matrixTranspose(keys!)); // [B, H, T, T]

@@ -23,6 +23,9 @@ export class FeedForward {
 
   /** [B, T, D] to [B, T, D] */
   call(x: Tensor): Tensor {
-    return linear(this.#norm.call(geglu(linear(x, this.#expand))), this.#contract);
+    // geglu(linear(x, weight)), but it is the weights that are cut in two, not the larger product.
+    const [content, gate] = chunk(this.#expand, 2, 0);
+    const gated = mul(linear(x, content!), gelu(linear(x, gate!)));
+    return linear(this.#norm.call(gated), this.#contract);
   }
 }

@@ -3,8 +3,10 @@ import { formatShape, normalizeAxis } from "../shape.js";
 import { apply, applyAll, type Operator, type Tensor } from "../tensor.js";
 import { positionOf, strides, value } from "../value.js";
 import { add, div, mul, sub } from "./elementwise.js";
+import { matmul } from "./matmul.js";
+import { reshape } from "./movement.js";
 import { expect, expectType, sameDType } from "./operator.js";
-import { expandLike, mean, sum } from "./reduction.js";
+import { expandLike, sum } from "./reduction.js";
 
 /** exp(x) / sum exp(x) along an axis, computed from the maximum down. */
 export const Softmax: Operator<{ readonly axis: number }> = {
@@ -60,21 +62,30 @@ export const LayerNormalization: Operator<{ readonly axis: number; readonly epsi
   gradients: [
     (_, { inputs: [x, gain], outputs: [, average, scale], gradients }) => {
       const [gOutput, gMean, gScale] = gradients;
-      const normalized = mul(sub(x!, average!), scale!);
+      const width = x!.shape.at(-1) as number;
+      const centred = sub(x!, average!);
       const parts: Tensor[] = [];
       if (gOutput) {
-        const scaled = mul(gOutput, gain!);
-        const shared = mul(normalized, mean(mul(scaled, normalized), -1, true));
-        parts.push(mul(sub(sub(scaled, mean(scaled, -1, true)), shared), scale!));
+        // Means over a row of something times the gain are products with it as a column, which read
+        // the large tensors once and write none.
+        const column = reshape(div(gain!, width), [width, 1]);
+        const direct = sub(mul(gOutput, gain!), matmul(gOutput, column));
+        const along = mul(matmul(mul(gOutput, centred), column), mul(scale!, scale!));
+        parts.push(mul(sub(direct, mul(centred, along)), scale!));
       }
-      const width = x!.shape.at(-1) as number;
       if (gMean) parts.push(expandLike(div(gMean, width), x!));
       if (gScale) {
-        parts.push(mul(normalized, mul(div(gScale, -width), mul(scale!, scale!))));
+        const cubed = mul(scale!, mul(scale!, scale!));
+        parts.push(mul(centred, mul(div(gScale, -width), cubed)));
       }
-      return parts.reduce(add);
+      return parts.reduce((a, b) => add(a, b));
     },
-    (g, { inputs: [x], outputs: [, average, scale] }) => mul(g, mul(sub(x!, average!), scale!)),
+    (g, { inputs: [x], outputs: [, average, scale] }) => {
+      // The sum over all rows, each times its scale, is a product with the scales as a row.
+      const width = x!.shape.at(-1)!;
+      const rows = reshape(mul(g, sub(x!, average!)), [-1, width]);
+      return reshape(matmul(reshape(scale!, [1, -1]), rows), [width]);
+    },
   ],
   reference([x, gain], { epsilon }) {
     const width = x!.shape.at(-1)!;
