@@ -20,7 +20,7 @@ const SPEED_WINDOW_MS = 30_000;
  * seconds besides the first and the last.
  */
 export class Progress {
-  readonly #total: number;
+  #total: number;
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly #now: () => number;
   readonly #bar: SingleBar | undefined;
@@ -56,6 +56,12 @@ export class Progress {
       });
       this.#bar.start(totalSteps, startStep, { text: this.#text() });
     }
+  }
+
+  /** The number of steps of the whole run, where it was only guessed before. */
+  set totalSteps(total: number) {
+    this.#total = total;
+    this.#bar?.setTotal(total);
   }
 
   /** Call after each step: how many steps are taken, and the step's mean loss and number of samples. */

@@ -1,0 +1,238 @@
+import { join } from "node:path";
+import { CLIP } from "../clip/index.js";
+import type { Sample, Skipped } from "../data/index.js";
+import { saveWeights } from "../model/index.js";
+import type { RuntimeOptions } from "../runtime/index.js";
+import { ClipsmithError } from "../util/errors.js";
+import { BatchSource } from "./batches.js";
+import { saveCheckpoint } from "./checkpoint.js";
+import { MetricsWriter } from "./metrics.js";
+import { Progress, type ProgressOptions } from "./progress.js";
+import {
+  checkpointStateSchema,
+  type NewRun,
+  type RunStart,
+  resumeRun,
+  runFiles,
+  startRun,
+} from "./run.js";
+import { warmupCosine } from "./schedule.js";
+import { type StepResult, TrainingStep } from "./step.js";
+
+/** What {@link train} is told. */
+export interface TrainOptions extends NewRun {
+  /** Folder of the run; the trained model is there in the end. */
+  readonly out: string;
+  readonly samples: readonly Sample[];
+  /** Go on with the run in `out`, with its own options; default false. */
+  readonly resume?: boolean;
+  readonly runtime?: RuntimeOptions;
+  /** Stops after the step under way, with a checkpoint. */
+  readonly signal?: AbortSignal;
+  /** Where progress is shown; default standard error. */
+  readonly progress?: Pick<ProgressOptions, "stream">;
+}
+
+/** What became of a run. */
+export interface TrainResult {
+  /** Steps taken since the run's start. */
+  readonly steps: number;
+  /** Steps of the whole run; undefined if it was stopped before it had timed the first ones. */
+  readonly totalSteps: number | undefined;
+  /** Mean loss of the last steps. */
+  readonly loss: number;
+  readonly samplesPerSecond: number;
+  /** False if a signal stopped it before its end. */
+  readonly finished: boolean;
+  /** Pictures that could not be read. */
+  readonly skipped: readonly Skipped[];
+}
+
+/** Steps whose time is measured to turn minutes into a number of steps, after one to warm up. */
+const TIMED_STEPS = 8;
+/** The reported loss is a running mean over about this many steps. */
+const LOSS_STEPS = 50;
+
+/**
+ * Trains a model on captioned pictures into the folder `out`: options, tokenizer, checkpoints, metrics
+ * a line a step and, in the end, the model.
+ *
+ * @throws ClipsmithError if options or data are wrong, or the loss stops being a number; checkpoints
+ *   stay as they are.
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { out, samples } = options;
+  if (samples.length < 2) {
+    throw new ClipsmithError(
+      `Training needs at least two pictures with captions, to tell them apart; found ${samples.length}.`,
+    );
+  }
+  const start = options.resume ? await resumeRun(out) : await startRun(out, samples, options);
+  return new Run(start, options).train();
+}
+
+/** One process's part of a run. */
+class Run {
+  readonly #start: RunStart;
+  readonly #options: TrainOptions;
+  readonly #clip: CLIP;
+  readonly #batchSize: number;
+  readonly #source: BatchSource;
+  readonly #firstStep: number;
+
+  constructor(start: RunStart, options: TrainOptions) {
+    const { training } = start;
+    this.#start = start;
+    this.#options = options;
+    this.#clip = new CLIP(start.config.clip);
+    this.#batchSize = Math.min(training.batchSize, options.samples.length);
+    this.#firstStep = start.checkpoint?.step ?? 0;
+    this.#source = new BatchSource({
+      samples: options.samples,
+      config: start.config,
+      tokenizer: start.tokenizer,
+      batchSize: this.#batchSize,
+      seed: training.seed,
+      augment: training.augment as object,
+    });
+  }
+
+  async train(): Promise<TrainResult> {
+    const { checkpoint, training, warnings } = this.#start;
+    const step = await this.#compile();
+    const metrics = new MetricsWriter(join(this.#options.out, runFiles.metrics), {
+      ...(this.#options.resume && { resumedStep: this.#firstStep }),
+    });
+    let totalSteps =
+      (checkpoint && checkpointStateSchema.parse(checkpoint.state).totalSteps) ?? training.steps;
+    const progress = new Progress({
+      totalSteps: totalSteps ?? TIMED_STEPS,
+      startStep: this.#firstStep,
+      ...this.#options.progress,
+    });
+    for (const warning of warnings) progress.message(warning);
+
+    const { signal } = this.#options;
+    const learningRate = (at: number) =>
+      warmupCosine({
+        learningRate: training.learningRate,
+        warmupSteps: training.warmupSteps,
+        totalSteps: totalSteps ?? Number.POSITIVE_INFINITY,
+      })(at);
+    const started = performance.now();
+    let timed = started;
+    let saved = started;
+    let at = this.#firstStep;
+    let loss: number | undefined;
+    let reported = 0;
+    try {
+      let next = this.#source.batch(at);
+      while (at < (totalSteps ?? Number.POSITIVE_INFINITY) && !signal?.aborted) {
+        const batch = await next;
+        // The next batch is read while this one is learnt.
+        next = this.#source.batch(at + 1);
+        next.catch(() => {});
+        const rate = learningRate(at);
+        const result = await step.run(batch, {
+          learningRate: rate,
+          maxGradientNorm: training.maxGradientNorm,
+        });
+        this.#check(result, at);
+        const logitScale = this.#clampLogitScale(step);
+        at++;
+        loss = average(loss, result.loss, at - this.#firstStep);
+        metrics.write({ step: at, ...result, learningRate: rate, logitScale });
+
+        const taken = at - this.#firstStep;
+        if (taken === 1) timed = performance.now();
+        if (totalSteps === undefined && taken > TIMED_STEPS) {
+          const stepSeconds = (performance.now() - timed) / 1000 / TIMED_STEPS;
+          totalSteps = Math.max(at, Math.round((training.minutes * 60) / stepSeconds));
+          progress.totalSteps = totalSteps;
+        }
+        for (const { where, reason } of this.#source.skipped.slice(reported)) {
+          progress.message(`Skipped ${where}: ${reason}`);
+          reported++;
+        }
+        progress.update({ step: at, loss, samples: this.#batchSize });
+        if (totalSteps && performance.now() - saved > training.checkpointSeconds * 1000) {
+          await this.#save(step, at, totalSteps);
+          saved = performance.now();
+        }
+      }
+      const finished = totalSteps !== undefined && at >= totalSteps;
+      if (totalSteps !== undefined) await this.#save(step, at, totalSteps);
+      if (finished) await this.#saveModel(step);
+      const seconds = (performance.now() - started) / 1000;
+      return {
+        steps: at,
+        totalSteps,
+        loss: loss ?? Number.NaN,
+        samplesPerSecond: ((at - this.#firstStep) * this.#batchSize) / seconds,
+        finished,
+        skipped: this.#source.skipped,
+      };
+    } finally {
+      progress.stop();
+      metrics.close();
+      await this.#source.close();
+      await step.release();
+    }
+  }
+
+  async #compile(): Promise<TrainingStep> {
+    const { weights, training, config, checkpoint } = this.#start;
+    const { betas, epsilon, weightDecay, freezeImageEncoder, freezeTextEncoder } = training;
+    const step = await TrainingStep.compile({
+      clip: this.#clip,
+      batchSize: this.#batchSize,
+      textLength: config.clip.textSeqLen,
+      weights,
+      optimizer: { betas, epsilon, weightDecay },
+      loss: { freezeImageEncoder, freezeTextEncoder },
+      ...(this.#options.runtime && { runtime: this.#options.runtime }),
+    });
+    if (checkpoint) step.optimizer.restore(checkpoint.tensors);
+    return step;
+  }
+
+  /** Keeps the scale's logarithm between 0 and its bound; returns the scale. */
+  #clampLogitScale(step: TrainingStep): number {
+    const logScale = step.optimizer.parameters.get(CLIP.logitScale)!;
+    const bound = Math.log(this.#start.training.maxLogitScale);
+    logScale[0] = Math.min(Math.max(logScale[0]!, 0), bound);
+    return Math.exp(logScale[0]!);
+  }
+
+  /** Throws where a step's result is not finite; nothing was learnt from it then. */
+  #check({ loss, gradientNorm }: StepResult, at: number): void {
+    if (Number.isFinite(gradientNorm)) return;
+    const what = Number.isFinite(loss)
+      ? `gradients are not finite (loss ${loss})`
+      : `loss is ${loss}`;
+    throw new ClipsmithError(
+      `Training stopped at step ${at + 1}: the ${what}. Checkpoints up to then are kept in ` +
+        `${join(this.#options.out, runFiles.checkpoints)}. Try a lower --learning-rate.`,
+    );
+  }
+
+  async #save(step: TrainingStep, at: number, totalSteps: number): Promise<void> {
+    const tensors = new Map(step.optimizer.state());
+    for (const [name, data] of step.optimizer.parameters) {
+      tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
+    }
+    const folder = join(this.#options.out, runFiles.checkpoints);
+    await saveCheckpoint(folder, { step: at, tensors, state: { totalSteps } });
+  }
+
+  async #saveModel(step: TrainingStep): Promise<void> {
+    const weights = new Map([...this.#start.weights, ...step.optimizer.parameters]);
+    await saveWeights(this.#options.out, this.#start.config, weights);
+  }
+}
+
+/** A running mean: over all values at first, over about {@link LOSS_STEPS} later. */
+function average(mean: number | undefined, value: number, count: number): number {
+  const weight = 1 / Math.min(count, LOSS_STEPS);
+  return mean === undefined ? value : mean + weight * (value - mean);
+}
