@@ -48,8 +48,10 @@ export interface TrainResult {
   readonly skipped: readonly Skipped[];
 }
 
-/** Steps whose time is measured to turn minutes into a number of steps, after one to warm up. */
+/** Minutes become a number of steps after this many steps at least ... */
 const TIMED_STEPS = 8;
+/** ... and this part of the time: the first steps, with pictures still to decode, are slow. */
+const TIMED_PART = 0.05;
 /** The reported loss is a running mean over about this many steps. */
 const LOSS_STEPS = 50;
 
@@ -121,6 +123,7 @@ class Run {
       })(at);
     const started = performance.now();
     let timed = started;
+    const stepTimes: number[] = [];
     let saved = started;
     let at = this.#firstStep;
     let loss: number | undefined;
@@ -144,11 +147,16 @@ class Run {
         metrics.write({ step: at, ...result, learningRate: rate, logitScale });
 
         const taken = at - this.#firstStep;
-        if (taken === 1) timed = performance.now();
-        if (totalSteps === undefined && taken > TIMED_STEPS) {
-          const stepSeconds = (performance.now() - timed) / 1000 / TIMED_STEPS;
-          totalSteps = Math.max(at, Math.round((training.minutes * 60) / stepSeconds));
-          progress.totalSteps = totalSteps;
+        if (totalSteps === undefined) {
+          const now = performance.now();
+          stepTimes.push((now - timed) / 1000);
+          timed = now;
+          const seconds = training.minutes * 60;
+          const spent = (now - started) / 1000;
+          if (taken >= TIMED_STEPS && spent >= TIMED_PART * seconds) {
+            totalSteps = at + Math.max(0, Math.round((seconds - spent) / median(stepTimes)));
+            progress.totalSteps = totalSteps;
+          }
         }
         for (const { where, reason } of this.#source.skipped.slice(reported)) {
           progress.message(`Skipped ${where}: ${reason}`);
@@ -235,4 +243,8 @@ class Run {
 function average(mean: number | undefined, value: number, count: number): number {
   const weight = 1 / Math.min(count, LOSS_STEPS);
   return mean === undefined ? value : mean + weight * (value - mean);
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
