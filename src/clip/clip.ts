@@ -132,10 +132,15 @@ export class CLIP {
     return keptPatches(this.patches, this.options.visualPatchDropout);
   }
 
-  /** Raw outputs of the text encoder, [B, 1 + T, dimText]; the first token is CLS. */
-  encodeText(text: Tensor): Tensor {
+  /**
+   * Raw outputs of the text encoder, [B, 1 + T, dimText]; the first token is CLS.
+   *
+   * @param wanted how many tokens are wanted, from the first on: 1 is enough for latents, and less
+   *   work. Default all.
+   */
+  encodeText(text: Tensor, wanted?: number): Tensor {
     const mask = not(equal(text, this.options.textPadId));
-    return this.#text.call(text, this.options.textEncodeWithoutMask ? undefined : mask);
+    return this.#text.call(text, this.options.textEncodeWithoutMask ? undefined : mask, wanted);
   }
 
   /** Raw outputs of the image encoder, [B, 1 + P, dimImage]; the first token is the pooled one. */
@@ -171,7 +176,7 @@ export class CLIP {
   /** The training loss, a scalar. */
   loss({ text, image, patchIndices }: ClipInputs, options: LossOptions = {}): Tensor {
     const frozen = (encoded: Tensor, freeze = false) => (freeze ? detach(encoded) : encoded);
-    const encodedText = frozen(this.encodeText(text), options.freezeTextEncoder);
+    const encodedText = frozen(this.encodeText(text, 1), options.freezeTextEncoder);
     const encodedImage = frozen(this.encodeImage(image, patchIndices), options.freezeImageEncoder);
     return contrastiveLoss({
       text: this.textLatents(encodedText),

@@ -54,8 +54,10 @@ export class TextTransformer {
   /**
    * Tokens int32 [B, T], with a mask bool [B, T] of those that count, to [B, 1 + T, D] with the CLS
    * token first, or [B, T, D] if causal.
+   *
+   * @param wanted how many tokens of the result are wanted, from the first on; default all.
    */
-  call(tokens: Tensor, mask?: Tensor): Tensor {
+  call(tokens: Tensor, mask?: Tensor, wanted?: number): Tensor {
     const length = tokens.shape[1]!;
     if (tokens.rank !== 2 || typeof length !== "number" || length > this.#maxSeqLen) {
       throw new Error(
@@ -65,7 +67,7 @@ export class TextTransformer {
     let x = embedding(this.#tokens, tokens); // [B, T, D]
     if (this.#positions) x = add(x, slice(this.#positions, 0, 0, length));
     if (!this.#cls) {
-      return this.#transformer.call(x, { mask, rotary: this.#rotary?.call(length) });
+      return this.#transformer.call(x, { mask, rotary: this.#rotary?.call(length), wanted });
     }
     // CLS comes after the position embeddings: it has none.
     const width = x.shape[2] as number;
@@ -74,6 +76,7 @@ export class TextTransformer {
     return this.#transformer.call(concat([cls, x], 1), {
       mask: seen,
       rotary: this.#rotary?.call(length + 1),
+      wanted,
     });
   }
 }

@@ -40,7 +40,7 @@ export class Model implements Embedder {
   async embedTexts(texts: readonly string[]): Promise<Float32Array> {
     const program = await this.#programs.get("text", () => {
       const { text } = this.#clip.inputs("batch");
-      return graph({ latents: this.#clip.textLatents(this.#clip.encodeText(text)) });
+      return graph({ latents: this.#clip.textLatents(this.#clip.encodeText(text, 1)) });
     });
     const embeddings = new Float32Array(texts.length * this.width);
     for (let start = 0; start < texts.length; start += BATCH) {

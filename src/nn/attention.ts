@@ -8,6 +8,7 @@ import {
   matrixTranspose,
   mul,
   reshape,
+  slice,
   softmax,
   type Tensor,
   transpose,
@@ -33,6 +34,8 @@ export interface AttentionInputs {
   readonly mask?: Tensor | undefined;
   /** [T, R] angles; queries, keys and values are all turned, as x-clip does. */
   readonly rotary?: Tensor | undefined;
+  /** How many tokens, from the first on, are wanted of the result; default all. */
+  readonly wanted?: number | undefined;
 }
 
 /** Instead of minus infinity: a row with nothing to see then spreads its attention evenly. */
@@ -61,28 +64,41 @@ export class Attention {
     this.#norm = new LayerNorm(scope.child("to_out.1"), width);
   }
 
-  /** [B, T, D] to [B, T, D] */
-  call(x: Tensor, { mask, rotary }: AttentionInputs = {}): Tensor {
+  /** [B, T, D] to [B, T, D], or to as many tokens as are wanted. */
+  call(x: Tensor, { mask, rotary, wanted }: AttentionInputs = {}): Tensor {
     const [batch, length] = x.shape as [number, number];
+    const results = wanted ?? length;
     // The weights are cut in three rather than their larger product.
-    const [queries, keys, values] = chunk(this.#qkv, 3, 0).map((weight) => {
-      const split = reshape(linear(x, weight), [batch, length, this.#heads, this.#dimHead]);
-      const perHead = transpose(split, [0, 2, 1, 3]); // [B, H, T, D/H]
-      return rotary ? rotate(perHead, rotary) : perHead;
-    });
+    const weights = chunk(this.#qkv, 3, 0);
+    const queries = this.#perHead(slice(x, 1, 0, results), weights[0]!, rotary);
+    const keys = this.#perHead(x, weights[1]!, rotary);
+    const values = this.#perHead(x, weights[2]!, rotary);
 
-    const scaled = mul(queries!, this.#dimHead ** -0.5);
-    const scores = matmul(scaled, matrixTranspose(keys!)); // [B, H, T, T]
-    const visible = this.#visible(batch, length, mask);
-    const weights = softmax(visible ? where(visible, scores, HIDDEN) : scores);
+    const scaled = mul(queries, this.#dimHead ** -0.5);
+    const scores = matmul(scaled, matrixTranspose(keys)); // [B, H, wanted, T]
+    const visible = this.#visible(batch, length, results, mask);
+    const attention = softmax(visible ? where(visible, scores, HIDDEN) : scores);
 
-    const mixed = transpose(matmul(weights, values!), [0, 2, 1, 3]); // [B, T, H, D/H]
-    const joined = reshape(mixed, [batch, length, this.#heads * this.#dimHead]);
+    const mixed = transpose(matmul(attention, values), [0, 2, 1, 3]); // [B, wanted, H, D/H]
+    const joined = reshape(mixed, [batch, results, this.#heads * this.#dimHead]);
     return this.#norm.call(linear(joined, this.#out));
   }
 
-  /** Which keys each query may see, broadcasting against [B, H, T, T]; undefined: all. */
-  #visible(batch: number, length: number, mask: Tensor | undefined): Tensor | undefined {
+  /** [B, T, D] to [B, H, T, D/H] */
+  #perHead(x: Tensor, weight: Tensor, rotary: Tensor | undefined): Tensor {
+    const [batch, length] = x.shape as [number, number];
+    const split = reshape(linear(x, weight), [batch, length, this.#heads, this.#dimHead]);
+    const perHead = transpose(split, [0, 2, 1, 3]);
+    return rotary ? rotate(perHead, slice(rotary, 0, 0, length)) : perHead;
+  }
+
+  /** Which keys each query may see, broadcasting against [B, H, wanted, T]; undefined: all. */
+  #visible(
+    batch: number,
+    length: number,
+    wanted: number,
+    mask: Tensor | undefined,
+  ): Tensor | undefined {
     if (mask && (mask.rank !== 2 || mask.shape[0] !== batch || mask.shape[1] !== length)) {
       throw new Error(
         `attention: the mask must be [B, T] = [${batch}, ${length}], is ${formatShape(mask.shape)}` +
@@ -92,8 +108,8 @@ export class Attention {
     const keys = mask && reshape(mask, [batch, 1, 1, length]);
     if (!this.#causal) return keys;
     const past = constant(
-      Array.from({ length: length * length }, (_, i) => Number(i % length <= i / length)),
-      [length, length],
+      Array.from({ length: wanted * length }, (_, i) => Number(i % length <= i / length)),
+      [wanted, length],
       "bool",
     );
     return keys ? and(keys, past) : past;

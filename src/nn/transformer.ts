@@ -1,4 +1,4 @@
-import { add, type Tensor } from "../graph/index.js";
+import { add, slice, type Tensor } from "../graph/index.js";
 import { Attention, type AttentionInputs, type AttentionOptions } from "./attention.js";
 import { FeedForward } from "./feed-forward.js";
 import { LayerNorm } from "./layer-norm.js";
@@ -38,11 +38,17 @@ export class Transformer {
     this.#normOut = new LayerNorm(scope.child("norm_out"), width);
   }
 
-  /** [B, T, D] to [B, T, D] */
-  call(x: Tensor, inputs: AttentionInputs = {}): Tensor {
+  /**
+   * [B, T, D] to [B, T, D], or to as many tokens as are wanted. The last layer then computes no more
+   * than those: it is the only one whose other tokens nobody sees.
+   */
+  call(x: Tensor, { wanted, ...inputs }: AttentionInputs = {}): Tensor {
     let hidden = this.#normIn.call(x);
-    for (const { attentionNorm, attention, feedForwardNorm, feedForward } of this.#layers) {
-      hidden = add(attention.call(attentionNorm.call(hidden), inputs), hidden);
+    for (const [i, layer] of this.#layers.entries()) {
+      const { attentionNorm, attention, feedForwardNorm, feedForward } = layer;
+      const only = i === this.#layers.length - 1 ? wanted : undefined;
+      const attended = attention.call(attentionNorm.call(hidden), { ...inputs, wanted: only });
+      hidden = add(attended, only === undefined ? hidden : slice(hidden, 1, 0, only));
       hidden = add(feedForward.call(feedForwardNorm.call(hidden)), hidden);
     }
     return this.#normOut.call(hidden);
