@@ -42,7 +42,7 @@ test("look-alikes are found both ways, and names may have several pictures", asy
     ],
     names: ["c", "a", "b"],
   };
-  const all = { at1: 1, at5: 1, at10: 1 };
+  const all = { r1: 1, r5: 1, r10: 1 };
   assert.deepEqual(await pixelBaseline(training, candidates), {
     textToImage: all,
     imageToText: all,
@@ -61,8 +61,8 @@ test("wrong look-alikes count as misses until they are among the first 5", async
     { pictures, names },
     { pictures: swapped, names },
   );
-  assert.equal(textToImage.at1, 6 / 8);
-  assert.equal(imageToText.at1, 6 / 8);
-  assert.equal(textToImage.at10, 1);
-  assert.equal(imageToText.at10, 1);
+  assert.equal(textToImage.r1, 6 / 8);
+  assert.equal(imageToText.r1, 6 / 8);
+  assert.equal(textToImage.r10, 1);
+  assert.equal(imageToText.r10, 1);
 });

@@ -1,17 +1,11 @@
 /** What a search that knows no more than pixels can do: the baseline that a trained model has to beat. */
 import sharp from "sharp";
+import type { Recall } from "../src/eval/index.js";
 
 /** Pictures' paths and, aligned with them, what each shows. */
 export interface NamedPictures {
   readonly pictures: readonly string[];
   readonly names: readonly string[];
-}
-
-/** The share of queries whose right answer is among the first 1, 5 and 10, from 0 to 1. */
-export interface Recall {
-  readonly at1: number;
-  readonly at5: number;
-  readonly at10: number;
 }
 
 /** Width and height to which pictures are shrunk, as in "80 million tiny images" but coarser. */
@@ -105,14 +99,14 @@ function dot(a: Float32Array, b: Float32Array): number {
 
 /** Recall of `count` queries over as many answers, where query i's right answer is i. */
 function recall(count: number, score: (query: number, answer: number) => number): Recall {
-  const hits = { at1: 0, at5: 0, at10: 0 };
+  const hits = { r1: 0, r5: 0, r10: 0 };
   for (let query = 0; query < count; query++) {
     const right = score(query, query);
     let better = 0;
     for (let answer = 0; answer < count; answer++) if (score(query, answer) > right) better++;
-    if (better < 1) hits.at1++;
-    if (better < 5) hits.at5++;
-    if (better < 10) hits.at10++;
+    if (better < 1) hits.r1++;
+    if (better < 5) hits.r5++;
+    if (better < 10) hits.r10++;
   }
-  return { at1: hits.at1 / count, at5: hits.at5 / count, at10: hits.at10 / count };
+  return { r1: hits.r1 / count, r5: hits.r5 / count, r10: hits.r10 / count };
 }

@@ -13,16 +13,35 @@ function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** A table for people: recall both ways, each with chance below it. */
-export function formatRetrieval(result: RetrievalResult): string {
+/** What something simpler than the model reaches on the same queries. */
+export interface Yardstick {
+  readonly textToImage: Recall;
+  readonly imageToText: Recall;
+}
+
+/**
+ * A table for people: recall both ways, each with chance and then the yardsticks below it, which are
+ * named as in "by pixels".
+ */
+export function formatRetrieval(
+  result: RetrievalResult,
+  yardsticks: Readonly<Record<string, Yardstick>> = {},
+): string {
   const { textToImage, imageToText } = result;
   const cells = (recall: Recall) => CUTOFFS.map((cutoff) => percent(recall[cutoff]));
+  const direction = (name: string, key: "textToImage" | "imageToText") => [
+    [name, ...cells(result[key]), String(result[key].medianRank)],
+    ["  by chance", ...cells(result[key].chance), ""],
+    ...Object.entries(yardsticks).map(([by, figures]) => [
+      `  by ${by}`,
+      ...cells(figures[key]),
+      "",
+    ]),
+  ];
   const rows = [
     ["", "R@1", "R@5", "R@10", "median rank"],
-    ["text to image", ...cells(textToImage), String(textToImage.medianRank)],
-    ["  by chance", ...cells(textToImage.chance), ""],
-    ["image to text", ...cells(imageToText), String(imageToText.medianRank)],
-    ["  by chance", ...cells(imageToText.chance), ""],
+    ...direction("text to image", "textToImage"),
+    ...direction("image to text", "imageToText"),
   ];
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const lines = rows.map(([name, ...values]) =>

@@ -1,6 +1,6 @@
 /** Evaluation of trained models. @module */
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
-export { formatRetrieval } from "./format.js";
+export { formatRetrieval, type Yardstick } from "./format.js";
 export {
   type Recall,
   type Retrieval,
