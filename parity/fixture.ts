@@ -12,8 +12,6 @@ export interface Fixture {
   readonly constructorOptions: Readonly<Record<string, Json>>;
   /** x-clip's forward arguments; strings of the form `in.*` name tensors. */
   readonly forward: Readonly<Record<string, Json>>;
-  /** Parameters that got no gradient. */
-  readonly withoutGradient: readonly string[];
   /** The rest of the case's description. */
   readonly description: Readonly<Record<string, Json>>;
   readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
@@ -27,9 +25,8 @@ export async function readFixture(folder: string, name: string): Promise<Fixture
   return {
     name,
     kind: description.kind as string,
-    constructorOptions: description.ctor as Record<string, Json>,
+    constructorOptions: (description.ctor ?? {}) as Record<string, Json>,
     forward: (description.forward ?? {}) as Record<string, Json>,
-    withoutGradient: (description.grad_none ?? []) as string[],
     description,
     tensors,
   };

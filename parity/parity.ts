@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { ClipsmithError } from "../src/util/errors.js";
+import { ClipsmithError, messageOf } from "../src/util/errors.js";
 import { runClipCase } from "./clip-case.js";
 import type { Difference } from "./compare.js";
 import { type Fixture, readFixture } from "./fixture.js";
@@ -10,7 +10,9 @@ import { runTrainingCase } from "./training-case.js";
 /** What became of one case. */
 export type CaseResult =
   | { readonly name: string; readonly differences: readonly Difference[] }
-  | { readonly name: string; readonly missing: string };
+  | { readonly name: string; readonly missing: string }
+  /** It could not be run, for example for want of a tensor. */
+  | { readonly name: string; readonly failure: string };
 
 const runners: Record<string, (fixture: Fixture) => Promise<Difference[]>> = {
   train: runClipCase,
@@ -43,27 +45,29 @@ export async function runFolder(folder: string): Promise<CaseResult[]> {
   return results;
 }
 
-/** Runs one case. */
+/** Runs one case. One that fails does not keep others from running. */
 export async function runCase(folder: string, name: string): Promise<CaseResult> {
-  const fixture = await readFixture(folder, name);
-  const run = runners[fixture.kind];
-  if (run === undefined) return { name, missing: fixture.kind };
   try {
-    return { name, differences: await run(fixture) };
+    const fixture = await readFixture(folder, name);
+    const run = runners[fixture.kind];
+    if (run === undefined) return { name, missing: fixture.kind };
+    const differences = await run(fixture);
+    if (differences.length === 0) return { name, failure: "it has no output to compare with" };
+    return { name, differences };
   } catch (error) {
     if (error instanceof Unsupported) return { name, missing: error.message };
-    throw error;
+    return { name, failure: messageOf(error) };
   }
 }
 
-/** Whether every difference is inside its bound. */
+/** Whether it ran, and every difference is inside its bound. */
 export function passed(result: CaseResult): boolean {
-  return "missing" in result || result.differences.every(({ ok }) => ok);
+  return "differences" in result && result.differences.every(({ ok }) => ok);
 }
 
 /** The largest error of a kind, for the table. */
 export function worst(result: CaseResult, kind: Difference["kind"]): number | undefined {
-  if ("missing" in result) return undefined;
+  if (!("differences" in result)) return undefined;
   const errors = result.differences.filter((d) => d.kind === kind).map(({ error }) => error);
   return errors.length === 0 ? undefined : Math.max(...errors);
 }
