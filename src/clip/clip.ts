@@ -19,7 +19,7 @@ import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 import { contrastiveLoss } from "./contrastive.js";
 import { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
-import { TextTransformer } from "./text-transformer.js";
+import { rotatedWidth, TextTransformer } from "./text-transformer.js";
 import { keptPatches, patchCount, VisionTransformer } from "./vision-transformer.js";
 
 /** A batch, as symbolic tensors; {@link CLIP.inputs} makes one. */
@@ -63,6 +63,11 @@ export class CLIP {
       throw new ClipsmithError(
         `CLIP: visualImageSize (${o.visualImageSize}) must be a multiple of visualPatchSize ` +
           `(${o.visualPatchSize})`,
+      );
+    }
+    if (o.textRotaryPosEmb && rotatedWidth(o.textDimHead) % 2 !== 0) {
+      throw new ClipsmithError(
+        `CLIP: textDimHead (${o.textDimHead}) must be even for textRotaryPosEmb, which turns features in pairs`,
       );
     }
     // The order is that of x-clip's state_dict.
@@ -112,8 +117,8 @@ export class CLIP {
     batch: number | string,
     { textLength = this.options.textSeqLen, dropPatches = false } = {},
   ): ClipInputs {
-    const { channels, visualImageSize, visualPatchDropout } = this.options;
-    const drops = dropPatches && visualPatchDropout > 0;
+    const { channels, visualImageSize } = this.options;
+    const drops = dropPatches && this.keptPatches < this.patches;
     return {
       text: input("text", [batch, textLength], "int32"),
       image: input("image", [batch, channels, visualImageSize, visualImageSize]),

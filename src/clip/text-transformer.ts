@@ -43,8 +43,7 @@ export class TextTransformer {
       : scope.parameter("cls_token", [width], { kind: "normal", deviation: 1 });
     this.#tokens = scope.embedding("token_emb", numTokens, width);
     if (rotaryPosEmb) {
-      const rotated = Math.min(dimHead, MAX_ROTATED);
-      this.#rotary = new RotaryEmbedding(scope.child("rotary_pos_emb"), rotated);
+      this.#rotary = new RotaryEmbedding(scope.child("rotary_pos_emb"), rotatedWidth(dimHead));
     } else {
       this.#positions = scope.embedding("abs_pos_emb", maxSeqLen, width);
     }
@@ -79,6 +78,11 @@ export class TextTransformer {
       wanted,
     });
   }
+}
+
+/** How many features of a head rotary embeddings turn. */
+export function rotatedWidth(dimHead: number): number {
+  return Math.min(dimHead, MAX_ROTATED);
 }
 
 /** True [B, 1] for a mask [B, T]. */

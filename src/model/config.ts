@@ -19,12 +19,22 @@ export const preprocessingSchema = z.strictObject({
 });
 
 /** `config.json` of a model's folder. */
-export const modelConfigSchema = z.strictObject({
-  /** Version of this file's format. */
-  format: z.literal(1).default(1),
-  clip: clipOptionsSchema,
-  preprocessing: preprocessingSchema.prefault({}),
-});
+export const modelConfigSchema = z
+  .strictObject({
+    /** Version of this file's format. */
+    format: z.literal(1).default(1),
+    clip: clipOptionsSchema,
+    preprocessing: preprocessingSchema.prefault({}),
+  })
+  .refine(({ clip }) => clip.channels === 1 || clip.channels === 3, {
+    path: ["clip", "channels"],
+    message: "pictures have 3 channels, or 1 if they are grey",
+  })
+  .refine(
+    ({ clip: { channels }, preprocessing: { mean, std } }) =>
+      mean.length === channels && std.length === channels,
+    { path: ["preprocessing"], message: "mean and std need one number for each channel" },
+  );
 
 /** What a caller may give: everything has a default. */
 export type ModelConfigInput = z.input<typeof modelConfigSchema>;

@@ -72,7 +72,14 @@ export async function loadDescription(
     );
   }
   const config = parseOptions(modelConfigSchema, json, path);
-  return { config, tokenizer: await Tokenizer.load(join(folder, modelFiles.tokenizer)) };
+  const tokenizer = await Tokenizer.load(join(folder, modelFiles.tokenizer));
+  if (tokenizer.vocabularySize > config.clip.numTextTokens) {
+    throw new ClipsmithError(
+      `${folder}: ${modelFiles.tokenizer} has ${tokenizer.vocabularySize} tokens, but the model ` +
+        `of ${modelFiles.config} knows ${config.clip.numTextTokens}. Are they of one model?`,
+    );
+  }
+  return { config, tokenizer };
 }
 
 /**

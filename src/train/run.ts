@@ -59,7 +59,7 @@ export async function startRun(
   { model = { clip: {} }, training = {}, vocabularySize, overwrite = false }: NewRun,
 ): Promise<RunStart> {
   const options = parseOptions(trainingOptionsSchema, training, "training options");
-  await clearFolder(folder, overwrite);
+  const replaces = await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
   const tokenizer = trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
   const longest = captions.reduce((n, text) => Math.max(n, tokenizer.encode(text).length), 1);
@@ -76,6 +76,8 @@ export async function startRun(
     "model options",
   );
   const clip = new CLIP(config.clip);
+  // Only now is nothing left that could be wrong with the new run.
+  if (replaces) await rm(folder, { recursive: true });
   await saveDescription(folder, { config, tokenizer });
   await writeFile(join(folder, runFiles.training), `${JSON.stringify(options, undefined, 2)}\n`);
   const weights = initialize(clip.parameters, options.seed);
@@ -118,10 +120,11 @@ export async function resumeRun(folder: string): Promise<RunStart> {
 /** What a checkpoint's `state.json` says beside the step. */
 export const checkpointStateSchema = z.object({ totalSteps: z.int().positive() });
 
-async function clearFolder(folder: string, overwrite: boolean): Promise<void> {
+/** Whether the folder holds a run that may be replaced; it is made if there is none. */
+async function checkFolder(folder: string, overwrite: boolean): Promise<boolean> {
   await mkdir(folder, { recursive: true });
   const files = await readdir(folder);
-  if (files.length === 0) return;
+  if (files.length === 0) return false;
   if (!files.includes(runFiles.training)) {
     throw new ClipsmithError(`${folder} is not empty and holds no run; choose another folder.`);
   }
@@ -131,6 +134,5 @@ async function clearFolder(folder: string, overwrite: boolean): Promise<void> {
         "or choose another folder by --out.",
     );
   }
-  await rm(folder, { recursive: true });
-  await mkdir(folder);
+  return true;
 }

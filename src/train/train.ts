@@ -130,6 +130,8 @@ class Run {
     let reported = 0;
     try {
       let next = this.#source.batch(at);
+      // Nobody asks for a batch past the end.
+      next.catch(() => {});
       while (at < (totalSteps ?? Number.POSITIVE_INFINITY) && !signal?.aborted) {
         const batch = await next;
         // The next batch is read while this one is learnt.

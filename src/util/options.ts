@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import { z } from "zod";
 import { ClipsmithError } from "./errors.js";
 
 /**
@@ -15,13 +15,30 @@ export function parseOptions<S extends z.ZodObject>(
   const result = schema.safeParse(options);
   if (result.success) return result.data;
   const problems = result.error.issues.flatMap((issue) => {
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => unknownOption(key, Object.keys(schema.shape)));
-    }
     const path = issue.path.join(".");
-    return [path === "" ? issue.message : `${path}: ${issue.message}`];
+    const messages =
+      issue.code === "unrecognized_keys"
+        ? issue.keys.map((key) => unknownOption(key, optionsAt(schema, issue.path)))
+        : [issue.message];
+    return messages.map((message) => (path === "" ? message : `${path}: ${message}`));
   });
   throw new ClipsmithError(`${where}: ${problems.join("; ")}`);
+}
+
+/** Names of the options of the object at a path inside a schema. */
+function optionsAt(schema: z.ZodObject, path: readonly PropertyKey[]): string[] {
+  let at: unknown = schema;
+  for (const key of path) {
+    at = at instanceof z.ZodObject ? at.shape[String(key)] : undefined;
+    while (
+      at instanceof z.ZodDefault ||
+      at instanceof z.ZodPrefault ||
+      at instanceof z.ZodOptional
+    ) {
+      at = at.unwrap();
+    }
+  }
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
 }
 
 /** Says that there is no such option, and which one was perhaps meant. */
