@@ -1,0 +1,224 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Sample } from "../data/index.js";
+import { evaluate } from "../eval/index.js";
+import { loadModel, Model, modelFiles } from "../model/index.js";
+import { latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
+import { readMetrics } from "./metrics.js";
+import type { TrainingOptions } from "./options.js";
+import { runFiles } from "./run.js";
+import { colourSamples, TextSink, tinyClip } from "./testing.js";
+import { type TrainOptions, train } from "./train.js";
+
+let root: string;
+let samples: Sample[];
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), "clipsmith-train-"));
+  samples = await colourSamples(join(root, "pictures"));
+});
+after(() => rm(root, { recursive: true }));
+
+let folders = 0;
+const newFolder = () => join(root, `run-${folders++}`);
+const sink = new TextSink();
+
+const fast: TrainingOptions = {
+  steps: 12,
+  batchSize: 4,
+  learningRate: 5e-3,
+  warmupSteps: 4,
+  augment: { colour: { brightness: 0.1 } },
+};
+
+function run(out: string, training: TrainingOptions, options: Partial<TrainOptions> = {}) {
+  return train({
+    out,
+    samples,
+    model: { clip: tinyClip },
+    training: { ...fast, ...training },
+    runtime: { threads: 1 },
+    progress: { stream: sink },
+    ...options,
+  });
+}
+
+const metricsOf = (out: string) => readMetrics(join(out, runFiles.metrics));
+const newest = async (out: string) => {
+  const { latest } = await latestCheckpoint(join(out, runFiles.checkpoints));
+  return latest;
+};
+
+/** A signal that is seen to be aborted after so many steps: it is looked at once before each. */
+function stopAfter(steps: number): AbortSignal {
+  let looks = 0;
+  return {
+    get aborted() {
+      return looks++ >= steps;
+    },
+  } as AbortSignal;
+}
+
+test("colours are learnt by their names, all of them", async () => {
+  const out = newFolder();
+  const result = await run(out, { steps: 120, batchSize: 8 });
+  assert.ok(result.finished);
+  assert.deepEqual([result.steps, result.totalSteps], [120, 120]);
+  assert.deepEqual(result.skipped, []);
+  const metrics = metricsOf(out);
+  assert.deepEqual(
+    metrics.map(({ step }) => step),
+    Array.from({ length: 120 }, (_, i) => i + 1),
+  );
+  const [first, last] = [metrics[0]!.loss as number, metrics.at(-1)!.loss as number];
+  assert.ok(first > 1 && last < 0.5 * first, `loss from ${first} to ${last}`);
+  for (const { learningRate, logitScale, gradientNorm } of metrics) {
+    assert.ok((learningRate as number) >= 0 && (learningRate as number) <= 5e-3);
+    assert.ok((logitScale as number) >= 1 && (logitScale as number) <= 100);
+    assert.ok((gradientNorm as number) > 0);
+  }
+
+  const model = await Model.load(out, { threads: 1 });
+  const { textToImage, imageToText } = await evaluate(model, samples);
+  await model.release();
+  assert.deepEqual([textToImage.r1, imageToText.r1], [1, 1]);
+});
+
+test("equal runs are equal to the last bit, other seeds are not", async () => {
+  const [a, b, c] = [newFolder(), newFolder(), newFolder()];
+  await run(a, {});
+  await run(b, {});
+  await run(c, { seed: 1 });
+  assert.deepEqual(metricsOf(b), metricsOf(a));
+  assert.deepEqual((await loadModel(b)).weights, (await loadModel(a)).weights);
+  assert.notDeepEqual(
+    metricsOf(c).map(({ loss }) => loss),
+    metricsOf(a).map(({ loss }) => loss),
+  );
+});
+
+test("a run that was stopped and resumed is equal to one that was not", async () => {
+  const [whole, parts] = [newFolder(), newFolder()];
+  await run(whole, {});
+  const stopped = await run(parts, {}, { signal: stopAfter(5) });
+  assert.deepEqual([stopped.steps, stopped.finished], [5, false]);
+  assert.equal((await newest(parts))?.step, 5);
+  assert.ok(!existsSync(join(parts, modelFiles.weights)), "no model before the end");
+
+  const again = await run(parts, {}, { resume: true, signal: stopAfter(3) });
+  assert.deepEqual([again.steps, again.finished], [8, false]);
+  // As if killed: the last steps are in the metrics, and in no checkpoint.
+  await rm(join(parts, runFiles.checkpoints, "step-00000008"), { recursive: true });
+  const finished = await run(parts, {}, { resume: true });
+  assert.deepEqual([finished.steps, finished.totalSteps, finished.finished], [12, 12, true]);
+  assert.deepEqual(metricsOf(parts), metricsOf(whole));
+  assert.deepEqual((await loadModel(parts)).weights, (await loadModel(whole)).weights);
+
+  // Nothing is left to do, and nothing is undone.
+  const nothing = await run(parts, {}, { resume: true });
+  assert.deepEqual([nothing.steps, nothing.finished], [12, true]);
+  assert.deepEqual(metricsOf(parts), metricsOf(whole));
+  // The batch that was read ahead fails after the end, and nobody minds.
+  const gone = samples.map((sample, i) => ({ ...sample, picture: join(root, `gone-${i}.png`) }));
+  assert.ok((await run(parts, {}, { resume: true, samples: gone })).finished);
+});
+
+test("a resumed run keeps its own options", async () => {
+  const out = newFolder();
+  await run(out, { steps: 6 }, { signal: stopAfter(2) });
+  const result = await run(out, { steps: 99, seed: 9 }, { resume: true });
+  assert.deepEqual([result.steps, result.totalSteps], [6, 6]);
+});
+
+test("minutes become a number of steps, and the run ends", async () => {
+  const out = newFolder();
+  const training = { batchSize: 4, minutes: 0.005, learningRate: 1e-3 };
+  const result = await run(out, {}, { training });
+  assert.ok(result.finished);
+  assert.ok(result.totalSteps! >= 8 && result.steps === result.totalSteps);
+  assert.equal(metricsOf(out).length, result.steps);
+  assert.equal((await newest(out))?.step, result.steps);
+  // It is the end of the schedule, too.
+  assert.ok((metricsOf(out).at(-1)!.learningRate as number) < 1e-3);
+});
+
+test("a run by minutes that is stopped at once can be resumed", async () => {
+  const out = newFolder();
+  const training = { batchSize: 4, minutes: 0.005 };
+  const stopped = await run(out, {}, { training, signal: stopAfter(2) });
+  assert.deepEqual([stopped.steps, stopped.totalSteps, stopped.finished], [2, undefined, false]);
+  const resumed = await run(out, {}, { resume: true });
+  assert.ok(resumed.finished);
+  assert.deepEqual(
+    metricsOf(out).map(({ step }) => step),
+    Array.from({ length: resumed.steps }, (_, i) => i + 1),
+  );
+});
+
+test("a loss that is no number stops the run, and what was learnt before is kept", async () => {
+  const out = newFolder();
+  // The first steps throw all weights far away; checkpoints are written after every step.
+  const wild = { learningRate: 1e30, warmupSteps: 0, checkpointSeconds: 1e-9 };
+  let failedStep = 0;
+  await assert.rejects(run(out, wild), ({ name, message }: Error) => {
+    assert.equal(name, "ClipsmithError");
+    const found = /^Training stopped at step (\d+): the (loss is|gradients are not)/.exec(message);
+    failedStep = Number(found?.[1]);
+    assert.ok(message.includes(`kept in ${join(out, runFiles.checkpoints)}`));
+    assert.match(message, /Try a lower --learning-rate\.$/);
+    return true;
+  });
+  assert.ok(failedStep > 1);
+  assert.equal(metricsOf(out).length, failedStep - 1);
+  const latest = await newest(out);
+  assert.equal(latest?.step, failedStep - 1);
+  const { tensors } = await loadCheckpoint(latest!.path);
+  for (const [name, { data }] of tensors) assert.ok(!data.includes(Number.NaN), name);
+  assert.ok(!existsSync(join(out, modelFiles.weights)));
+});
+
+test("unreadable pictures are told and passed over", async () => {
+  const out = newFolder();
+  const broken = join(root, "broken.png");
+  await writeFile(broken, "no picture");
+  const stream = new TextSink();
+  const result = await run(
+    out,
+    { batchSize: 4 },
+    { samples: [...samples, { picture: broken, captions: ["orange"] }], progress: { stream } },
+  );
+  assert.ok(result.finished);
+  assert.deepEqual(
+    result.skipped.map(({ where }) => where),
+    [broken],
+  );
+  assert.equal(stream.text.match(/Skipped .*broken\.png/g)?.length, 1);
+});
+
+test("a run without one readable picture, or with a single one, says so", async () => {
+  const missing = [1, 2, 3].map((i) => ({
+    picture: join(root, `missing-${i}.png`),
+    captions: [`word${i}`],
+  }));
+  await assert.rejects(run(newFolder(), {}, { samples: missing }), {
+    name: "ClipsmithError",
+    message: /^3 pictures could not be read, and no other was found/,
+  });
+  for (const few of [[], samples.slice(0, 1)]) {
+    await assert.rejects(run(newFolder(), {}, { samples: few }), {
+      name: "ClipsmithError",
+      message: `Training needs at least two pictures with captions, to tell them apart; found ${few.length}.`,
+    });
+  }
+});
+
+test("a batch larger than the collection is the collection", async () => {
+  const out = newFolder();
+  const result = await run(out, { steps: 3, batchSize: 512 });
+  assert.equal(result.steps, 3);
+  const written = JSON.parse(readFileSync(join(out, runFiles.training), "utf8"));
+  assert.equal(written.batchSize, 512);
+});
