@@ -222,3 +222,12 @@ test("a batch larger than the collection is the collection", async () => {
   const written = JSON.parse(readFileSync(join(out, runFiles.training), "utf8"));
   assert.equal(written.batchSize, 512);
 });
+
+test("the logit scale stays within its bounds", async () => {
+  const out = newFolder();
+  // It starts at e.
+  await run(out, { steps: 4, maxLogitScale: 2 });
+  for (const { logitScale } of metricsOf(out)) {
+    assert.ok((logitScale as number) >= 1 && (logitScale as number) <= 2.000001, `${logitScale}`);
+  }
+});
