@@ -189,6 +189,17 @@ describe("text", () => {
     }
   });
 
+  test("the CLS token alone gives the latents of all tokens", () => {
+    for (const options of [{}, { textRotaryPosEmb: true }, { textEncDepth: 2 }]) {
+      const clip = new CLIP({ ...tiny, ...options });
+      const { text } = clip.inputs(3);
+      const values = { ...parametersOf(clip), text: textOf(3) };
+      const latents = (wanted?: number) =>
+        outputOf(clip.textLatents(clip.encodeText(text, wanted)), values);
+      assertClose(latents(1), latents(), 1e-9, JSON.stringify(options));
+    }
+  });
+
   test("a causal text transformer does not look ahead", () => {
     for (const rotaryPosEmb of [false, true]) {
       const scope = new Scope();

@@ -159,6 +159,35 @@ test("a causal transformer's output does not depend on later tokens", () => {
   }
 });
 
+for (const causal of [false, true]) {
+  test(`the first tokens alone are those of all${causal ? ", causal" : ""}`, () => {
+    const scope = new Scope();
+    const options = { depth: 2, heads: HEADS, dimHead: DIM_HEAD, causal };
+    const transformer = new Transformer(scope, WIDTH, options);
+    const x = floats([BATCH, LENGTH, WIDTH]);
+    const values = {
+      ...parametersOf(scope),
+      x,
+      mask: numbers([1, 0, 1, 1, 0, 1, 1, 0, 0, 1], [BATCH, LENGTH], "bool"),
+      rotary: floats([LENGTH, DIM_HEAD], -3, 3, "angles"),
+    };
+    const result = (wanted?: number) =>
+      transformer.call(input("x", x.shape), {
+        mask: input("mask", [BATCH, LENGTH], "bool"),
+        rotary: input("rotary", [LENGTH, DIM_HEAD]),
+        wanted,
+      });
+    const all = outputOf(result(), values);
+    for (const wanted of [1, 3]) {
+      assert.deepEqual(result(wanted).shape, [BATCH, wanted, WIDTH]);
+      const expected = [0, 1].flatMap((row) => [
+        ...all.subarray(row * LENGTH * WIDTH, (row * LENGTH + wanted) * WIDTH),
+      ]);
+      assertClose(outputOf(result(wanted), values), expected, 1e-9, `${wanted} wanted`);
+    }
+  });
+}
+
 test("rotary angles are positions times frequencies", () => {
   const scope = new Scope();
   const angles = new RotaryEmbedding(scope, 4).call(3);
