@@ -109,6 +109,13 @@ export class CLIP {
     return this.#scope.parameters;
   }
 
+  /** How many numbers are learnt. */
+  get parameterCount(): number {
+    return [...this.parameters.values()]
+      .filter(({ trainable }) => trainable)
+      .reduce((count, { shape }) => count + shape.reduce((a, b) => a * b, 1), 0);
+  }
+
   /** Name of the parameter that holds the logarithm of the logit scale. */
   static readonly logitScale = "temperature";
 

@@ -30,6 +30,8 @@ interface Found {
   readonly skipped: Skipped[];
   /** Real paths of the folders read, so that links in a circle end. */
   readonly folders: Set<string>;
+  /** Whether pictures in folders count without captions. */
+  readonly captionless: boolean;
 }
 
 /**
@@ -43,6 +45,9 @@ interface Found {
  *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
  *   description). CSV and TSV need a header. Rows of one picture become one sample.
  *
+ * With `captions: "optional"`, pictures in folders without a list count even if they have no caption;
+ * their samples then have none.
+ *
  * Samples are sorted by path. What cannot be used is left out and named in `skipped`; pictures are not
  * decoded here.
  *
@@ -51,6 +56,7 @@ interface Found {
  */
 export async function readCollection(
   source: string,
+  { captions = "required" }: { readonly captions?: "required" | "optional" } = {},
 ): Promise<{ samples: Sample[]; skipped: Skipped[] }> {
   const root = resolve(source);
   const found: Found = {
@@ -58,6 +64,7 @@ export async function readCollection(
     rows: new Map(),
     skipped: [],
     folders: new Set(),
+    captionless: captions === "optional",
   };
   const kind = await stat(root).catch((error: NodeJS.ErrnoException) => {
     throw new ClipsmithError(
@@ -76,7 +83,7 @@ export async function readCollection(
     );
   }
   const samples = await existing(found);
-  if (samples.length === 0) throw noSample(root, found.skipped);
+  if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
   return { samples, skipped: found.skipped };
 }
@@ -170,13 +177,15 @@ async function readFolder(folder: string, found: Found): Promise<void> {
     found.skipped.push({ where: join(folder, name), reason });
   const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, async (name) => {
     const file = captionFiles.get(stem(name));
-    if (file === undefined) return "no .txt file of captions beside the picture";
+    if (file === undefined) {
+      return found.captionless ? [] : "no .txt file of captions beside the picture";
+    }
     try {
       const lines = (await readFile(join(folder, file), "utf8"))
         .replace(/^\ufeff/, "")
         .split(/\r?\n/);
       const kept = lines.filter(isCaption).map((line) => line.trim());
-      return kept.length > 0 ? kept : "the .txt file of captions is empty";
+      return kept.length > 0 || found.captionless ? kept : "the .txt file of captions is empty";
     } catch (error) {
       return `the .txt file of captions cannot be read: ${messageOf(error)}`;
     }
@@ -214,7 +223,7 @@ async function listFolder(folder: string): Promise<{ files: string[]; folders: s
   return { files: files.sort(compare), folders: folders.sort(compare) };
 }
 
-function noSample(root: string, skipped: readonly Skipped[]): ClipsmithError {
+function noSample(root: string, { skipped, captionless }: Found): ClipsmithError {
   const kinds = new Map<string, string[]>();
   for (const { where, reason } of skipped) {
     const kind = reason.split(": ", 1)[0]!;
@@ -227,6 +236,7 @@ function noSample(root: string, skipped: readonly Skipped[]): ClipsmithError {
     const more = places.length > 3 ? ", ..." : "";
     return `\n  ${places.length} times: ${kind} (${examples.join(", ")}${more})`;
   });
+  if (captionless) return new ClipsmithError(`${root} holds no picture.${summary.join("")}`);
   return new ClipsmithError(
     `${root} holds no picture with a caption.${summary.join("")}\n` +
       "Put a .txt file of the same name beside each picture, one caption a line; or list them in a " +

@@ -2,7 +2,10 @@
 export interface Sample {
   /** Absolute path of the picture's file. */
   readonly picture: string;
-  /** At least one caption, each with at least one visible character. */
+  /**
+   * Captions, each with at least one visible character: at least one, unless the collection was read
+   * with captions optional.
+   */
   readonly captions: readonly string[];
 }
 

@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-node";
 import { type Data, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
 import { emit } from "../onnx/index.js";
-import { messageOf } from "../util/errors.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
 import { type RuntimeOptions, sessionOptions } from "./options.js";
 
 /** Values by name. */
@@ -21,11 +21,23 @@ export class Program {
   /**
    * Compiles a graph.
    *
-   * @throws ClipsmithError if the provider asked for is not there.
+   * @throws ClipsmithError if the provider asked for is not there or does not work.
    */
   static async compile(graph: Graph, options: RuntimeOptions = {}): Promise<Program> {
-    const session = await ort.InferenceSession.create(emit(graph), sessionOptions(options));
-    return new Program(graph, session);
+    const { provider = "cpu" } = options;
+    const settings = sessionOptions(options);
+    const model = emit(graph);
+    try {
+      return new Program(graph, await ort.InferenceSession.create(model, settings));
+    } catch (cause) {
+      if (provider === "cpu") throw cause;
+      // A provider is listed even where its libraries are not installed.
+      throw new ClipsmithError(
+        `The provider "${provider}" does not work on this machine: ${messageOf(cause)}. ` +
+          "Are its libraries and drivers installed?",
+        { cause },
+      );
+    }
   }
 
   /**

@@ -4,6 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { ClipsmithError } from "../util/errors.js";
+import { quote } from "../util/shell.js";
 import type { ApiTraining } from "./api.js";
 import { readMetrics } from "./metrics.js";
 
@@ -136,9 +137,4 @@ export class Training {
     });
     stream?.on("end", () => push([rest]));
   }
-}
-
-/** A word of a shell command. */
-function quote(word: string): string {
-  return /^[\w./~:-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -9,4 +9,4 @@ export { type TrainingOptions, trainingOptionsSchema } from "./options.js";
 export { type NewRun, runFiles } from "./run.js";
 export { warmupCosine } from "./schedule.js";
 export { type Batch, type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
-export { type TrainOptions, type TrainResult, train } from "./train.js";
+export { type StartedRun, type TrainOptions, type TrainResult, train } from "./train.js";

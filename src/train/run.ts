@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { constants, existsSync } from "node:fs";
+import { access, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { CLIP } from "../clip/index.js";
@@ -9,11 +10,13 @@ import {
   type ModelConfigInput,
   type ModelParts,
   modelConfigSchema,
+  modelFiles,
   saveDescription,
 } from "../model/index.js";
 import { initialize } from "../nn/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
+import { replaceFile } from "../weights/write-file.js";
 import { type Checkpoint, latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
 import {
   type ResolvedTrainingOptions,
@@ -51,7 +54,8 @@ const MAX_TEXT_LENGTH = 77;
 /**
  * Makes the folder of a new run: its tokenizer, trained on the captions, and its options.
  *
- * @throws ClipsmithError if the folder holds a run or anything else, or an option is wrong.
+ * @throws ClipsmithError if the folder holds a run or anything else, cannot be written, or an option is
+ *   wrong. What the folder holds is left as it is then.
  */
 export async function startRun(
   folder: string,
@@ -59,7 +63,7 @@ export async function startRun(
   { model = { clip: {} }, training = {}, vocabularySize, overwrite = false }: NewRun,
 ): Promise<RunStart> {
   const options = parseOptions(trainingOptionsSchema, training, "training options");
-  const replaces = await checkFolder(folder, overwrite);
+  await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
   const tokenizer = trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
   const longest = captions.reduce((n, text) => Math.max(n, tokenizer.encode(text).length), 1);
@@ -76,10 +80,11 @@ export async function startRun(
     "model options",
   );
   const clip = new CLIP(config.clip);
-  // Only now is nothing left that could be wrong with the new run.
-  if (replaces) await rm(folder, { recursive: true });
+  await clearFolder(folder);
+  // This file marks the folder as a run's, so that it can be replaced if the start is cut off here.
+  const json = `${JSON.stringify(options, undefined, 2)}\n`;
+  await replaceFile(join(folder, runFiles.training), [Buffer.from(json)]);
   await saveDescription(folder, { config, tokenizer });
-  await writeFile(join(folder, runFiles.training), `${JSON.stringify(options, undefined, 2)}\n`);
   const weights = initialize(clip.parameters, options.seed);
   return { config, tokenizer, weights, training: options, checkpoint: undefined, warnings: [] };
 }
@@ -102,6 +107,12 @@ export async function resumeRun(folder: string): Promise<RunStart> {
     );
   }
   const training = parseOptions(trainingOptionsSchema, json, path);
+  if (!existsSync(join(folder, modelFiles.config))) {
+    throw new ClipsmithError(
+      `The run in ${folder} was stopped before its first step. Start it anew by --overwrite, ` +
+        "without --resume.",
+    );
+  }
   const { config, tokenizer } = await loadDescription(folder);
   const { parameters } = new CLIP(config.clip);
   const { latest, warnings } = await latestCheckpoint(join(folder, runFiles.checkpoints));
@@ -118,15 +129,38 @@ export async function resumeRun(folder: string): Promise<RunStart> {
 }
 
 /** What a checkpoint's `state.json` says beside the step. */
-export const checkpointStateSchema = z.object({ totalSteps: z.int().positive() });
+export const checkpointStateSchema = z.object({
+  /** Steps of the whole run, once they are settled. */
+  totalSteps: z.int().positive().optional(),
+  /** Seconds spent on the steps up to here. */
+  seconds: z.number().min(0).default(0),
+});
 
-/** Whether the folder holds a run that may be replaced; it is made if there is none. */
-async function checkFolder(folder: string, overwrite: boolean): Promise<boolean> {
-  await mkdir(folder, { recursive: true });
-  const files = await readdir(folder);
-  if (files.length === 0) return false;
+/** Throws ClipsmithError unless a new run can be written to the folder, which is made if need be. */
+async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
+  let files: string[];
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+    files = await readdir(folder);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const reason =
+      code === "EEXIST" || code === "ENOTDIR"
+        ? "it is a file, or inside of one"
+        : code === "EACCES" || code === "EPERM"
+          ? "permission is denied"
+          : messageOf(cause);
+    throw new ClipsmithError(
+      `Cannot use ${folder} as the folder of the run: ${reason}. Choose another by --out.`,
+      { cause },
+    );
+  }
+  if (files.length === 0) return;
   if (!files.includes(runFiles.training)) {
-    throw new ClipsmithError(`${folder} is not empty and holds no run; choose another folder.`);
+    throw new ClipsmithError(
+      `${folder} is not empty and holds no run. Choose another folder by --out.`,
+    );
   }
   if (!overwrite) {
     throw new ClipsmithError(
@@ -134,5 +168,12 @@ async function checkFolder(folder: string, overwrite: boolean): Promise<boolean>
         "or choose another folder by --out.",
     );
   }
-  return true;
+}
+
+/** Empties the folder of a run; the file that marks it as one goes last. */
+async function clearFolder(folder: string): Promise<void> {
+  const files = (await readdir(folder)).filter((file) => file !== runFiles.training);
+  for (const file of [...files, runFiles.training]) {
+    await rm(join(folder, file), { recursive: true, force: true });
+  }
 }

@@ -1,12 +1,14 @@
 import { join } from "node:path";
+import type { z } from "zod";
 import { CLIP } from "../clip/index.js";
 import type { Sample, Skipped } from "../data/index.js";
-import { saveWeights } from "../model/index.js";
+import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { BatchSource } from "./batches.js";
 import { saveCheckpoint } from "./checkpoint.js";
 import { MetricsWriter } from "./metrics.js";
+import type { ResolvedTrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
 import {
   checkpointStateSchema,
@@ -18,6 +20,14 @@ import {
 } from "./run.js";
 import { warmupCosine } from "./schedule.js";
 import { type StepResult, TrainingStep } from "./step.js";
+
+/** A run that is about to take its first step, or to go on. */
+export interface StartedRun {
+  readonly config: ModelConfig;
+  readonly training: ResolvedTrainingOptions;
+  /** Steps taken before. */
+  readonly step: number;
+}
 
 /** What {@link train} is told. */
 export interface TrainOptions extends NewRun {
@@ -31,6 +41,8 @@ export interface TrainOptions extends NewRun {
   readonly signal?: AbortSignal;
   /** Where progress is shown; default standard error. */
   readonly progress?: Pick<ProgressOptions, "stream">;
+  /** Called when the folder is ready and all options are known, before the first step. */
+  readonly onStart?: (run: StartedRun) => void;
 }
 
 /** What became of a run. */
@@ -39,7 +51,7 @@ export interface TrainResult {
   readonly steps: number;
   /** Steps of the whole run; undefined if it was stopped before it had timed the first ones. */
   readonly totalSteps: number | undefined;
-  /** Mean loss of the last steps. */
+  /** Mean loss of the last steps; NaN if none was left to take. */
   readonly loss: number;
   readonly samplesPerSecond: number;
   /** False if a signal stopped it before its end. */
@@ -70,6 +82,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     );
   }
   const start = options.resume ? await resumeRun(out) : await startRun(out, samples, options);
+  const { config, training, checkpoint } = start;
+  options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
   return new Run(start, options).train();
 }
 
@@ -105,8 +119,8 @@ class Run {
     const metrics = new MetricsWriter(join(this.#options.out, runFiles.metrics), {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
-    let totalSteps =
-      (checkpoint && checkpointStateSchema.parse(checkpoint.state).totalSteps) ?? training.steps;
+    const state = checkpointStateSchema.parse(checkpoint?.state ?? {});
+    let totalSteps = state.totalSteps ?? training.steps;
     const progress = new Progress({
       totalSteps: totalSteps ?? TIMED_STEPS,
       startStep: this.#firstStep,
@@ -124,8 +138,13 @@ class Run {
     const started = performance.now();
     let timed = started;
     const stepTimes: number[] = [];
-    let saved = started;
     let at = this.#firstStep;
+    let saved = { time: started, step: at };
+    const secondsSpent = () => state.seconds + (performance.now() - started) / 1000;
+    const save = async () => {
+      await this.#save(step, at, { totalSteps, seconds: secondsSpent() });
+      saved = { time: performance.now(), step: at };
+    };
     let loss: number | undefined;
     let reported = 0;
     try {
@@ -154,24 +173,21 @@ class Run {
           stepTimes.push((now - timed) / 1000);
           timed = now;
           const seconds = training.minutes * 60;
-          const spent = (now - started) / 1000;
+          const spent = secondsSpent();
           if (taken >= TIMED_STEPS && spent >= TIMED_PART * seconds) {
             totalSteps = at + Math.max(0, Math.round((seconds - spent) / median(stepTimes)));
             progress.totalSteps = totalSteps;
           }
         }
-        for (const { where, reason } of this.#source.skipped.slice(reported)) {
-          progress.message(`Skipped ${where}: ${reason}`);
+        for (const { reason } of this.#source.skipped.slice(reported)) {
+          progress.message(`Skipped a picture. ${reason}`);
           reported++;
         }
         progress.update({ step: at, loss, samples: this.#batchSize });
-        if (totalSteps && performance.now() - saved > training.checkpointSeconds * 1000) {
-          await this.#save(step, at, totalSteps);
-          saved = performance.now();
-        }
+        if (performance.now() - saved.time > training.checkpointSeconds * 1000) await save();
       }
       const finished = totalSteps !== undefined && at >= totalSteps;
-      if (totalSteps !== undefined) await this.#save(step, at, totalSteps);
+      if (at > saved.step) await save();
       if (finished) await this.#saveModel(step);
       const seconds = (performance.now() - started) / 1000;
       return {
@@ -226,13 +242,18 @@ class Run {
     );
   }
 
-  async #save(step: TrainingStep, at: number, totalSteps: number): Promise<void> {
+  async #save(
+    step: TrainingStep,
+    at: number,
+    { totalSteps, seconds }: z.output<typeof checkpointStateSchema>,
+  ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
     for (const [name, data] of step.optimizer.parameters) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
-    await saveCheckpoint(folder, { step: at, tensors, state: { totalSteps } });
+    const state = { ...(totalSteps !== undefined && { totalSteps }), seconds };
+    await saveCheckpoint(folder, { step: at, tensors, state });
   }
 
   async #saveModel(step: TrainingStep): Promise<void> {

@@ -1,0 +1,46 @@
+import { type Command, InvalidArgumentError } from "commander";
+import type { RuntimeOptions } from "../runtime/index.js";
+
+/** An option's value as a number; the range is checked where the number is used. */
+export function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) {
+    throw new InvalidArgumentError("It is not a number.");
+  }
+  return value;
+}
+
+/** An option's value as a whole number of at least 1. */
+export function count(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new InvalidArgumentError("It is not a whole number of at least 1.");
+  }
+  return value;
+}
+
+/** Adds the options of where and how graphs run, which {@link checkRuntime} takes. */
+export function withRuntimeOptions(command: Command): Command {
+  return command
+    .option("--threads <n>", "threads of one operator; default: all processors", count)
+    .option("--provider <name>", "what computes: cpu, cuda, webgpu, coreml or dml; default: cpu");
+}
+
+/**
+ * The runtime options among a command's options.
+ *
+ * @throws ClipsmithError if this machine does not have them, before anything is done.
+ */
+export async function checkRuntime({ threads, provider }: RuntimeOptions): Promise<RuntimeOptions> {
+  const [{ graph, input, neg }, { Program }] = await Promise.all([
+    import("../graph/index.js"),
+    import("../runtime/index.js"),
+  ]);
+  const options = {
+    ...(threads !== undefined && { threads }),
+    ...(provider !== undefined && { provider }),
+  };
+  const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
+  await probe.release();
+  return options;
+}

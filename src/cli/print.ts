@@ -1,0 +1,34 @@
+import type { Skipped } from "../data/index.js";
+
+/** Things left out that are named; of more, only the number is told. */
+const NAMED = 5;
+
+/** For example "1 picture" or "1,234 pictures". */
+export function counted(count: number, noun: string): string {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Tells how many things were left out, and the first ones with their reasons; nothing for none. */
+export function skippedLines(skipped: readonly Skipped[]): string[] {
+  if (skipped.length === 0) return [];
+  const named = skipped.slice(0, NAMED).map(({ where, reason }) => {
+    // A picture's reason may name its file already.
+    return reason.includes(where) ? `  ${reason}` : `  ${where}: ${reason}`;
+  });
+  const more = skipped.length - named.length;
+  return [
+    `Skipped ${skipped.length.toLocaleString("en")}:`,
+    ...named,
+    ...(more > 0 ? [`  ... and ${more.toLocaleString("en")} more`] : []),
+  ];
+}
+
+/** Writes lines to standard output. */
+export function print(...lines: readonly string[]): void {
+  for (const line of lines) process.stdout.write(`${line}\n`);
+}
+
+/** Writes lines to standard error, for what is no result. */
+export function warn(...lines: readonly string[]): void {
+  for (const line of lines) process.stderr.write(`${line}\n`);
+}

@@ -1,0 +1,168 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { type PresetName, presets } from "../clip/index.js";
+import { modelConfigSchema, modelFiles } from "../model/index.js";
+import { type NewRun, runFiles, trainingOptionsSchema } from "../train/index.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import { parseOptions } from "../util/options.js";
+
+/** What a configuration file may hold. */
+const settingsSchema = z.strictObject({
+  model: modelConfigSchema.omit({ format: true }).partial().optional(),
+  training: trainingOptionsSchema.optional(),
+  vocabularySize: z.int().min(258).optional(),
+});
+
+/** Options of `clipsmith train` that stand for a setting each. */
+export const shorthands = {
+  minutes: ["training", "minutes"],
+  steps: ["training", "steps"],
+  batchSize: ["training", "batchSize"],
+  learningRate: ["training", "learningRate"],
+  weightDecay: ["training", "weightDecay"],
+  warmupSteps: ["training", "warmupSteps"],
+  seed: ["training", "seed"],
+  checkpointSeconds: ["training", "checkpointSeconds"],
+  imageSize: ["model", "clip", "visualImageSize"],
+  patchSize: ["model", "clip", "visualPatchSize"],
+  vocabularySize: ["vocabularySize"],
+} as const satisfies Readonly<Record<string, readonly string[]>>;
+
+/** Where a new run's settings come from. */
+export interface SettingsFlags extends Partial<Record<keyof typeof shorthands, number>> {
+  readonly preset?: PresetName;
+  /** Path of a JSON file. */
+  readonly config?: string;
+  /** Each `path=value`. */
+  readonly set?: readonly string[];
+}
+
+/** Settings as they are written, without defaults. */
+interface Tree {
+  [name: string]: unknown;
+}
+
+/** The preset that a run starts from where none is named. */
+export const DEFAULT_PRESET: PresetName = "tiny";
+
+/**
+ * The settings of a new run: those of the preset, of the configuration file, of the shorthand options
+ * and of `--set`, each overriding the ones before.
+ *
+ * @throws ClipsmithError naming where an unknown or wrong setting stands.
+ */
+export function newRunSettings(
+  flags: SettingsFlags,
+): Pick<NewRun, keyof typeof settingsSchema.shape> {
+  const preset = { model: { clip: presets[flags.preset ?? DEFAULT_PRESET].clip } };
+  return merge(preset, givenSettings({ ...flags, preset: undefined }));
+}
+
+/** The settings that were asked for, without those of a preset that was not. */
+function givenSettings(
+  flags: Omit<SettingsFlags, "preset"> & { preset?: PresetName | undefined },
+): Tree {
+  const layers: [where: string, tree: Tree][] = [];
+  if (flags.preset) layers.push(["--preset", { model: { clip: presets[flags.preset].clip } }]);
+  if (flags.config !== undefined) layers.push([flags.config, readConfig(flags.config)]);
+  for (const [name, path] of Object.entries(shorthands)) {
+    const value = flags[name as keyof typeof shorthands];
+    const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    if (value !== undefined) layers.push([flag, nested(path, value)]);
+  }
+  for (const setting of flags.set ?? []) layers.push([`--set ${setting}`, parseSetting(setting)]);
+  for (const [where, tree] of layers) parseOptions(settingsSchema, tree, where);
+  return layers.reduce<Tree>((settings, [, tree]) => merge(settings, tree), {});
+}
+
+/**
+ * Makes sure that a run is not asked to go on with other settings than its own.
+ *
+ * @throws ClipsmithError naming the settings that differ.
+ */
+export function checkResumedSettings(run: string, flags: SettingsFlags): void {
+  const { vocabularySize: _, ...given } = givenSettings(flags);
+  const model = readJson(join(run, modelFiles.config));
+  const training = readJson(join(run, runFiles.training));
+  // Where there is no run, resuming says so.
+  if (model === undefined || training === undefined) return;
+  const own = { model, training };
+  const differing = differences(given, own);
+  if (differing.length === 0) return;
+  throw new ClipsmithError(
+    `${run} goes on with the settings it was started with. These differ:\n` +
+      `${differing.map((line) => `  ${line}\n`).join("")}` +
+      "Leave them out, or start a new run with another --out.",
+  );
+}
+
+function readConfig(path: string): Tree {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    throw new ClipsmithError(`Cannot read the settings in ${path}: ${messageOf(cause)}`, { cause });
+  }
+  if (!isTree(value)) throw new ClipsmithError(`${path} must hold a JSON object.`);
+  return value;
+}
+
+/** For example `clip.textEncDepth=3`; a value that is no JSON is a text. */
+function parseSetting(setting: string): Tree {
+  const [, name, text] = /^([^=]+)=(.*)$/s.exec(setting) ?? [];
+  if (name === undefined || text === undefined) {
+    throw new ClipsmithError(
+      `--set ${setting}: expected a path and a value, such as clip.textEncDepth=3`,
+    );
+  }
+  let value: unknown = text;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // A text, such as "contain".
+  }
+  const path = name.trim().split(".");
+  const inModel = path[0] === "clip" || path[0] === "preprocessing";
+  return nested(inModel ? ["model", ...path] : path, value);
+}
+
+function nested(path: readonly string[], value: unknown): Tree {
+  const [name, ...rest] = path;
+  return { [name!]: rest.length === 0 ? value : nested(rest, value) };
+}
+
+/** `over` laid on `under`, which stays as it is. */
+function merge(under: Tree, over: Tree): Tree {
+  const merged: Tree = { ...under };
+  for (const [name, value] of Object.entries(over)) {
+    const below = merged[name];
+    merged[name] = isTree(value) && isTree(below) ? merge(below, value) : value;
+  }
+  return merged;
+}
+
+/** A line for each value of `given` that `own` has otherwise. */
+function differences(given: Tree, own: Tree, prefix = ""): string[] {
+  return Object.entries(given).flatMap(([name, value]) => {
+    const ours = own[name];
+    if (isTree(value)) return differences(value, isTree(ours) ? ours : {}, `${prefix}${name}.`);
+    const [asked, has] = [JSON.stringify(value), JSON.stringify(ours)];
+    return asked === has
+      ? []
+      : [`${prefix}${name} is ${has ?? "not set"} in the run, not ${asked}`];
+  });
+}
+
+/** A JSON file; undefined where it cannot be read. */
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,161 @@
+import { constants } from "node:os";
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import { CLIP, presets } from "../clip/index.js";
+import type { RuntimeOptions } from "../runtime/index.js";
+import { quote } from "../util/shell.js";
+import { checkRuntime, number, withRuntimeOptions } from "./arguments.js";
+import { counted, print, skippedLines, warn } from "./print.js";
+import {
+  collectionName,
+  collectionOf,
+  readCollections,
+  rememberCollection,
+  resumeCommand,
+} from "./run-folder.js";
+import type { SettingsFlags } from "./train-settings.js";
+
+interface TrainFlags extends SettingsFlags, RuntimeOptions {
+  readonly out?: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+}
+
+const presetLines = Object.entries(presets).map(
+  ([name, { description }]) => `  ${name.padEnd(9)} ${description}`,
+);
+
+/** `clipsmith train`: from captioned pictures to a model's folder. */
+export function trainCommand(): Command {
+  const command = new Command("train")
+    .summary("train a model on pictures with captions")
+    .description("Trains a model on pictures with captions.")
+    .argument(
+      "<collection>",
+      "folder of pictures, each with a .txt file of captions beside it, or a .csv, .tsv or .jsonl list",
+    )
+    .option("--out <run>", "folder for the model; default: runs/NAME OF THE COLLECTION")
+    .addOption(
+      new Option("--minutes <n>", "how long to train; default: 5")
+        .argParser(number)
+        .conflicts("steps"),
+    )
+    .option("--steps <n>", "how long to train, in steps", number)
+    .addOption(
+      new Option("--preset <name>", "shape of the model, see below; default: tiny").choices(
+        Object.keys(presets),
+      ),
+    )
+    .option("--batch-size <n>", "pictures in a step; default: 256, or all", number)
+    .option("--learning-rate <x>", "the highest learning rate; default: 0.001", number)
+    .option("--weight-decay <x>", "decay of the weights; default: 0.2", number)
+    .option("--warmup-steps <n>", "steps of growing learning rate; default: 50", number)
+    .option("--seed <n>", "equal seeds give equal runs; default: 0", number)
+    .option("--image-size <px>", "width and height of pictures; default: the preset's", number)
+    .option("--patch-size <px>", "width and height of patches; default: the preset's", number)
+    .option("--vocabulary-size <n>", "most tokens of the tokenizer; default: 8192", number)
+    .option("--checkpoint-seconds <n>", "time between checkpoints; default: 60", number)
+    .option(
+      "--set <path=value>",
+      "any setting, such as clip.textEncDepth=3 or training.augment.rotate=10; may be repeated",
+      (setting: string, settings: string[] = []) => [...settings, setting],
+    )
+    .option("--config <file>", "settings as JSON: {model: {clip, preprocessing}, training}")
+    .addOption(
+      new Option("--resume", "go on with the run in --out, from its newest checkpoint").conflicts(
+        "overwrite",
+      ),
+    )
+    .option("--overwrite", "replace the run in --out")
+    .addHelpText(
+      "after",
+      `
+Presets:
+${presetLines.join("\n")}
+
+Examples:
+  clipsmith train photos --minutes 10
+  clipsmith train photos.csv --out runs/rotated --set training.augment.rotate=10
+  clipsmith train photos --resume`,
+    );
+  return withRuntimeOptions(command).action(trainRun);
+}
+
+async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
+  const {
+    out = join("runs", collectionName(collection)),
+    resume = false,
+    overwrite = false,
+  } = flags;
+  const runtime = await checkRuntime(flags);
+  const [{ readCollection }, { train }, { checkResumedSettings, newRunSettings }] =
+    await Promise.all([
+      import("../data/index.js"),
+      import("../train/index.js"),
+      import("./train-settings.js"),
+    ]);
+  const settings = newRunSettings(flags);
+  if (resume) checkResumedSettings(out, flags);
+
+  const stop = stopOnSignals();
+  const { samples, skipped } = await readCollection(collection);
+  const found = collectionOf(collection, samples);
+  print(`${counted(found.pictures, "picture")} with ${counted(found.captions, "caption")}.`);
+  print(...skippedLines(skipped));
+  const before = readCollections(out).trained;
+  if (
+    resume &&
+    before &&
+    (before.pictures !== found.pictures || before.captions !== found.captions)
+  ) {
+    warn(
+      `The collection has changed: the run began with ${counted(before.pictures, "picture")} and ` +
+        `${counted(before.captions, "caption")}.`,
+    );
+  }
+  const result = await train({
+    ...settings,
+    out,
+    samples,
+    resume,
+    overwrite,
+    runtime,
+    signal: stop.signal,
+    onStart: ({ config, step }) => {
+      rememberCollection(out, "trained", found);
+      const { parameterCount } = new CLIP(config.clip);
+      print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
+      if (step > 0) print(`Going on after step ${step}.`);
+    },
+  });
+
+  print(...skippedLines(result.skipped));
+  if (!result.finished) {
+    print(`Stopped after step ${result.steps}. Go on with:`, `  ${resumeCommand(out)}`);
+    process.exitCode = 128 + constants.signals[stop.received()!];
+    return;
+  }
+  print(
+    Number.isNaN(result.loss)
+      ? `All ${counted(result.steps, "step")} had been taken before.`
+      : `${counted(result.steps, "step")}, loss ${result.loss.toFixed(4)}, ` +
+          `${result.samplesPerSecond.toPrecision(3)} samples/s.`,
+    `The model is in ${out}. Make pictures searchable, and search them:`,
+    `  clipsmith index ${quote(out)} ${quote(collection)}`,
+    `  clipsmith serve ${quote(out)}`,
+  );
+}
+
+/** The first SIGINT or SIGTERM asks to stop; the same one again ends the process at once. */
+function stopOnSignals() {
+  const controller = new AbortController();
+  let received: "SIGINT" | "SIGTERM" | undefined;
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.once(name, () => {
+      received ??= name;
+      warn("Stopping after this step, with a checkpoint. Once more ends at once.");
+      controller.abort();
+    });
+  }
+  return { signal: controller.signal, received: () => received };
+}
