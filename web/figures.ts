@@ -2,25 +2,20 @@ import { make, words } from "./dom.js";
 
 type Figures = Readonly<Record<string, unknown>>;
 
-/** Recall and accuracy are shares, shown as percentages; other numbers are shown as they are. */
+/** Recall, such as r5, and accuracy are shares, shown as percentages; other numbers are shown as they are. */
 function figure(path: string, value: number): string {
-  const isShare = /recall|accuracy|r@|top/i.test(path) && value >= 0 && value <= 1;
+  const isShare = /recall|accuracy|r@|top|\br\d+$/i.test(path) && value >= 0 && value <= 1;
   if (isShare) return `${(value * 100).toFixed(1)} %`;
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
 }
 
-/** Tables of the numbers in `final`: one row a group of numbers, and one table for loose numbers. */
+/**
+ * Tables of the numbers in `final`: one row a group of numbers, however deep it lies, and one table for
+ * loose numbers.
+ */
 export function figureTables(final: Figures): HTMLElement[] {
-  const loose: [string, number][] = [];
-  const groups: [string, Map<string, number>][] = [];
-  for (const [name, value] of Object.entries(final)) {
-    if (typeof value === "number") loose.push([name, value]);
-    if (typeof value !== "object" || value === null) continue;
-    const numbers = Object.entries(value).filter(
-      (entry): entry is [string, number] => typeof entry[1] === "number",
-    );
-    if (numbers.length > 0) groups.push([name, new Map(numbers)]);
-  }
+  const loose = numbersOf(final);
+  const groups = groupsOf(final);
   const tables: HTMLElement[] = [];
   const columns = [...new Set(groups.flatMap(([, numbers]) => [...numbers.keys()]))];
   if (groups.length > 0) {
@@ -41,6 +36,23 @@ export function figureTables(final: Figures): HTMLElement[] {
     tables.push(scrolling(make("table", {}, make("tbody", {}, ...rows))));
   }
   return tables;
+}
+
+function numbersOf(figures: Figures): [string, number][] {
+  return Object.entries(figures).filter(
+    (entry): entry is [string, number] => typeof entry[1] === "number",
+  );
+}
+
+/** Groups of numbers inside of `figures`, each under the names that lead there. */
+function groupsOf(figures: Figures, path = ""): [string, Map<string, number>][] {
+  return Object.entries(figures).flatMap(([name, value]) => {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
+    const numbers = numbersOf(value as Figures);
+    const here = path === "" ? name : `${path}, ${words(name)}`;
+    const inside = groupsOf(value as Figures, here);
+    return numbers.length > 0 ? [[here, new Map(numbers)], ...inside] : inside;
+  });
 }
 
 function header(name: string, scope: "row" | "col"): HTMLElement {

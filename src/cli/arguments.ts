@@ -1,3 +1,4 @@
+import { cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import type { RuntimeOptions } from "../runtime/index.js";
 
@@ -19,10 +20,29 @@ export function count(text: string): number {
   return value;
 }
 
+/** An option's value as a port, where 0 stands for any free one. */
+export function port(text: string): number {
+  const value = number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 65535) {
+    throw new InvalidArgumentError("A port is a whole number of 0 to 65535.");
+  }
+  return value;
+}
+
+/** A number of threads; more than processors would only be slower, and a slip can fill the memory. */
+function threads(text: string): number {
+  const value = count(text);
+  const most = cpus().length;
+  if (value > most) {
+    throw new InvalidArgumentError(`This machine has ${most} processors.`);
+  }
+  return value;
+}
+
 /** Adds the options of where and how graphs run, which {@link checkRuntime} takes. */
 export function withRuntimeOptions(command: Command): Command {
   return command
-    .option("--threads <n>", "threads of one operator; default: all processors", count)
+    .option("--threads <n>", "threads of one operator; default: all processors", threads)
     .option("--provider <name>", "what computes: cpu, cuda, webgpu, coreml or dml; default: cpu");
 }
 
@@ -31,14 +51,14 @@ export function withRuntimeOptions(command: Command): Command {
  *
  * @throws ClipsmithError if this machine does not have them, before anything is done.
  */
-export async function checkRuntime({ threads, provider }: RuntimeOptions): Promise<RuntimeOptions> {
+export async function checkRuntime(flags: RuntimeOptions): Promise<RuntimeOptions> {
   const [{ graph, input, neg }, { Program }] = await Promise.all([
     import("../graph/index.js"),
     import("../runtime/index.js"),
   ]);
   const options = {
-    ...(threads !== undefined && { threads }),
-    ...(provider !== undefined && { provider }),
+    ...(flags.threads !== undefined && { threads: flags.threads }),
+    ...(flags.provider !== undefined && { provider: flags.provider }),
   };
   const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
   await probe.release();

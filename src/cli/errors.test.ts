@@ -192,6 +192,8 @@ test("the other verbs say what is missing", async () => {
   assert.match(await failure("eval", none, collection), /no-run is not a model's folder/);
   assert.match(await failure("serve", none), /no-run is not a model's folder/);
   assert.match(await failure("search", none), /Search by words or by --picture FILE/);
+  assert.match(await failure("serve", none, "--port", "65536"), /whole number of 0 to 65535/);
+  assert.match(await failure("serve", none, "--threads", "99999"), /This machine has \d+ proc/);
   assert.match(await failure("serch"), /unknown command 'serch'\n\(Did you mean search\?\)/);
   const out = join(folder, "unindexed");
   assert.equal((await train("--out", out)).code, 0);

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { Command } from "commander";
 import type { RuntimeOptions } from "../runtime/index.js";
-import { checkRuntime, number, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
 import { counted, print } from "./print.js";
 import { cliFiles, openModel } from "./run-folder.js";
 
@@ -20,13 +20,13 @@ export function serveCommand(): Command {
         "the page too, as long as it is served to this machine only.",
     )
     .argument("<run>", "folder of the trained model and its index")
-    .option("--port <port>", "port to listen on, 0 for any free one; default: 7860", number)
+    .option("--port <port>", "port to listen on, 0 for any free one; default: 7860", port)
     .option("--host <address>", "address to listen on; default: 127.0.0.1, this machine only")
     .addHelpText("after", "\nExample:\n  clipsmith serve runs/photos --port 8080");
   return withRuntimeOptions(command).action(serveRun);
 }
 
-async function serveRun(run: string, { port, host, ...flags }: ServeFlags): Promise<void> {
+async function serveRun(run: string, flags: ServeFlags): Promise<void> {
   const runtime = await checkRuntime(flags);
   const [{ PictureIndex }, { serve }] = await Promise.all([
     import("../search/index.js"),
@@ -39,8 +39,8 @@ async function serveRun(run: string, { port, host, ...flags }: ServeFlags): Prom
       embedder: model,
       index,
       run,
-      ...(port !== undefined && { port }),
-      ...(host !== undefined && { host }),
+      ...(flags.port !== undefined && { port: flags.port }),
+      ...(flags.host !== undefined && { host: flags.host }),
     });
     print(`Serving ${counted(index.count, "picture")} at ${server.url} until Ctrl+C.`);
     await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);

@@ -60,7 +60,10 @@ export function trainCommand(): Command {
       "any setting, such as clip.textEncDepth=3 or training.augment.rotate=10; may be repeated",
       (setting: string, settings: string[] = []) => [...settings, setting],
     )
-    .option("--config <file>", "settings as JSON: {model: {clip, preprocessing}, training}")
+    .option(
+      "--config <file>",
+      "settings as JSON: {model: {clip, preprocessing}, training, vocabularySize}",
+    )
     .addOption(
       new Option("--resume", "go on with the run in --out, from its newest checkpoint").conflicts(
         "overwrite",

@@ -245,3 +245,32 @@ test("a collection with nothing usable counts the reasons", async () => {
   assert.match(message, /1 times: the \.txt file of captions is empty \(5\.png\)/);
   assert.match(await failure(await folder("bare", { "x/readme.md": "" })), /Put a \.txt file/);
 });
+
+test("captions are optional where asked", async () => {
+  const path = await folder("optional", {
+    "a.png": "",
+    "b.png": "",
+    "b.txt": "b\n",
+    "c.png": "",
+    "c.txt": "\n",
+    "d.txt": "d\n",
+  });
+  const { samples, skipped } = await readCollection(path, { captions: "optional" });
+  assert.deepEqual(
+    samples.map(({ picture, captions }) => [portable(path, picture), captions]),
+    [
+      ["a.png", []],
+      ["b.png", ["b"]],
+      ["c.png", []],
+    ],
+  );
+  assert.deepEqual(
+    skipped.map(({ where }) => portable(path, where)),
+    ["d.txt"],
+  );
+  const empty = await folder("optional-empty", { "d.txt": "d\n" });
+  await assert.rejects(
+    readCollection(empty, { captions: "optional" }),
+    /optional-empty holds no picture\.\n {2}1 times: no picture beside the \.txt file \(d\.txt\)$/,
+  );
+});

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
 import { Tokenizer } from "../data/index.js";
@@ -10,6 +10,7 @@ import {
   type SafetensorsTensor,
   writeSafetensors,
 } from "../weights/index.js";
+import { replaceFile } from "../weights/write-file.js";
 import { type ModelConfig, modelConfigSchema } from "./config.js";
 
 /** Names of the files in a model's folder. */
@@ -35,8 +36,7 @@ export async function saveDescription(
   await mkdir(folder, { recursive: true });
   await tokenizer.save(join(folder, modelFiles.tokenizer));
   const path = join(folder, modelFiles.config);
-  await writeFile(`${path}.tmp`, `${JSON.stringify(config, undefined, 2)}\n`);
-  await rename(`${path}.tmp`, path);
+  await replaceFile(path, [Buffer.from(`${JSON.stringify(config, undefined, 2)}\n`)]);
 }
 
 /** Writes `model.safetensors`; an earlier one is replaced in one go. */

@@ -49,6 +49,22 @@ test("a resumed run's speed counts its own steps only", () => {
   assert.equal(output(), "step 10001/20000, loss 1.0000, 8.00 samples/s, 2 h 46 min left\n");
 });
 
+test("no total and no time left are shown before the number of steps is known", () => {
+  for (const isTTY of [false, true]) {
+    const { stream, clock, output, now } = setup(isTTY);
+    const progress = new Progress({ totalSteps: undefined, stream, now });
+    clock.time += 1_000;
+    progress.update({ step: 1, loss: 1, samples: 8 });
+    progress.message("news");
+    assert.match(output(), /step 1, loss 1\.0000, 8\.00 samples\/s\b(?!, )/);
+    progress.totalSteps = 10;
+    clock.time += 10_000;
+    progress.update({ step: 2, loss: 1, samples: 8 });
+    progress.stop();
+    assert.match(output(), /step 2\/10, loss 1\.0000, 1\.45 samples\/s, 44 s left/);
+  }
+});
+
 test("the speed is that of the last half minute", () => {
   const { stream, clock, output, now } = setup(false);
   const progress = new Progress({ totalSteps: 100, stream, now });

@@ -1,7 +1,8 @@
 import { SingleBar } from "cli-progress";
 
 export interface ProgressOptions {
-  readonly totalSteps: number;
+  /** Steps of the whole run; undefined as long as nobody knows. */
+  readonly totalSteps: number | undefined;
   /** Steps already taken, of a resumed run. Default 0. */
   readonly startStep?: number;
   /** Default: standard error, so that standard output stays free for results. */
@@ -20,7 +21,7 @@ const SPEED_WINDOW_MS = 30_000;
  * seconds besides the first and the last.
  */
 export class Progress {
-  #total: number;
+  #total: number | undefined;
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly #now: () => number;
   readonly #bar: SingleBar | undefined;
@@ -54,14 +55,24 @@ export class Progress {
         // Cuts the bar to the terminal's width; otherwise wrapping is switched off, and stays so after a kill.
         linewrap: true,
       });
-      this.#bar.start(totalSteps, startStep, { text: this.#text() });
+      this.#startBar(this.#bar);
     }
   }
 
-  /** The number of steps of the whole run, where it was only guessed before. */
+  /** The number of steps of the whole run, where it was not known before. */
   set totalSteps(total: number) {
     this.#total = total;
     this.#bar?.setTotal(total);
+  }
+
+  /** An unknown total leaves the bar empty. */
+  #startBar(bar: SingleBar): void {
+    bar.start(this.#total ?? 1, this.#place, { text: this.#text() });
+  }
+
+  /** Where the bar stands. */
+  get #place(): number {
+    return this.#total === undefined ? 0 : this.#step;
   }
 
   /** Call after each step: how many steps are taken, and the step's mean loss and number of samples. */
@@ -75,7 +86,7 @@ export class Progress {
       this.#marks.shift();
     }
     if (this.#bar) {
-      this.#bar.update(step, { text: this.#text() });
+      this.#bar.update(this.#place, { text: this.#text() });
     } else if (time - this.#lineTime >= LINE_INTERVAL_MS) {
       this.#writeLine();
     }
@@ -85,7 +96,7 @@ export class Progress {
   message(text: string): void {
     this.#bar?.stop();
     this.#stream.write(`${text}\n`);
-    this.#bar?.start(this.#total, this.#step, { text: this.#text() });
+    if (this.#bar) this.#startBar(this.#bar);
   }
 
   /** Ends with a line of the last numbers. Needed after a failure too: the bar keeps the process alive. */
@@ -102,14 +113,15 @@ export class Progress {
   }
 
   #text(): string {
-    const parts = [`step ${this.#step}/${this.#total}`];
+    const total = this.#total;
+    const parts = [total === undefined ? `step ${this.#step}` : `step ${this.#step}/${total}`];
     if (this.#loss !== undefined) parts.push(`loss ${this.#loss.toFixed(4)}`);
     const first = this.#marks[0]!;
     const last = this.#marks.at(-1)!;
     const seconds = (last.time - first.time) / 1000;
     if (seconds > 0) {
       parts.push(`${((last.samples - first.samples) / seconds).toPrecision(3)} samples/s`);
-      const left = ((this.#total - last.step) * seconds) / (last.step - first.step);
+      const left = (((total ?? 0) - last.step) * seconds) / (last.step - first.step);
       if (left > 0) parts.push(`${duration(left)} left`);
     }
     return parts.join(", ");

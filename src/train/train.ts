@@ -122,7 +122,7 @@ class Run {
     const state = checkpointStateSchema.parse(checkpoint?.state ?? {});
     let totalSteps = state.totalSteps ?? training.steps;
     const progress = new Progress({
-      totalSteps: totalSteps ?? TIMED_STEPS,
+      totalSteps,
       startStep: this.#firstStep,
       ...this.#options.progress,
     });
