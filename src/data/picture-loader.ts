@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import type { AugmentOptions, PixelFormat } from "./augment.js";
 import type { DecodeOptions } from "./picture.js";
-import type { LoadReply, LoadRequest, PictureWorkerData } from "./picture-worker.js";
+import type { Blend, LoadReply, LoadRequest, PictureWorkerData } from "./picture-worker.js";
 
 export interface PictureLoaderOptions extends PixelFormat, DecodeOptions {
   /**
@@ -18,6 +18,7 @@ export interface PictureRequest {
   readonly picture: string | Uint8Array;
   /** Key of the random numbers of this picture's augmentation; none without it. */
   readonly augmentKey?: readonly (string | number)[];
+  readonly blend?: Blend;
 }
 
 export interface LoadedPictures {
@@ -72,11 +73,11 @@ export class PictureLoader {
     // Bytes are copied here and the copy handed over; a view posted as it is would be copied with all
     // of the buffer behind it.
     const transfers: ArrayBuffer[] = [];
-    const pictures = requests.map(({ picture, augmentKey }) => {
-      if (typeof picture === "string") return { picture, augmentKey };
-      const bytes = new Uint8Array(picture);
+    const pictures = requests.map((request) => {
+      if (typeof request.picture === "string") return request;
+      const bytes = new Uint8Array(request.picture);
       transfers.push(bytes.buffer);
-      return { picture: bytes, augmentKey };
+      return { ...request, picture: bytes };
     });
     const worker = this.#start();
     const id = this.#nextId++;

@@ -13,11 +13,20 @@ export interface PictureWorkerData extends PixelFormat {
   readonly augment: AugmentOptions;
 }
 
+/** A second picture mixed into one, changed by the same random numbers. */
+export interface Blend {
+  /** The path of a file. If it cannot be read, nothing is mixed in. */
+  readonly picture: string;
+  /** Its part of the mixture, 0 to 1. */
+  readonly weight: number;
+}
+
 export interface LoadRequest {
   readonly id: number;
   readonly pictures: readonly {
     readonly picture: string | Uint8Array;
     readonly augmentKey?: readonly (string | number)[] | undefined;
+    readonly blend?: Blend;
   }[];
 }
 
@@ -75,18 +84,26 @@ async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const fingerprints = new Float64Array(pictures.length);
   /** Writes one picture's pixels, or tells why it cannot be read; bugs are thrown. */
   const fill = async (index: number): Promise<string | undefined> => {
-    const { picture, augmentKey } = pictures[index]!;
-    let source: Decoded;
+    const { picture, augmentKey, blend } = pictures[index]!;
+    const draw = ({ pixels: source }: Decoded, out: Float32Array) => {
+      if (augmentKey === undefined) normaliseInto(out, source, data);
+      else augmentInto(out, source, data, data.augment, random(...augmentKey));
+    };
     try {
-      source = await decoded(picture);
+      const out = pixels.subarray(index * length, (index + 1) * length);
+      const source = await decoded(picture);
+      fingerprints[index] = source.fingerprint;
+      draw(source, out);
+      const second = blend && (await decoded(blend.picture).catch(() => undefined));
+      if (second) {
+        const other = new Float32Array(length);
+        draw(second, other);
+        for (let i = 0; i < length; i++) out[i]! += blend.weight * (other[i]! - out[i]!);
+      }
     } catch (error) {
       if (error instanceof ClipsmithError) return error.message;
       throw error;
     }
-    const out = pixels.subarray(index * length, (index + 1) * length);
-    fingerprints[index] = source.fingerprint;
-    if (augmentKey === undefined) normaliseInto(out, source.pixels, data);
-    else augmentInto(out, source.pixels, data, data.augment, random(...augmentKey));
     return undefined;
   };
   const reasons = await mapConcurrently(pictures, DECODE_CONCURRENCY, (_, index) => fill(index));

@@ -35,6 +35,7 @@ async function withSource<T>(
     batchSize: 3,
     seed: 1,
     augment: {},
+    blend: 0,
     ...options,
   });
   try {

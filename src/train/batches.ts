@@ -2,6 +2,7 @@ import { CLIP } from "../clip/index.js";
 import {
   type AugmentOptions,
   PictureLoader,
+  type PictureRequest,
   type Sample,
   type Skipped,
   type Tokenizer,
@@ -19,6 +20,8 @@ export interface BatchSourceOptions {
   readonly batchSize: number;
   readonly seed: number;
   readonly augment: AugmentOptions;
+  /** Probability that a picture is mixed with another that has the same captions. */
+  readonly blend: number;
 }
 
 /** Other pictures tried in place of one that cannot be read. */
@@ -33,6 +36,8 @@ export class BatchSource {
   readonly #clip: CLIP;
   readonly #loader: PictureLoader;
   readonly #skipped = new Map<string, string>();
+  /** Samples that have the same captions, by those captions. */
+  readonly #alike = new Map<string, Sample[]>();
   #order: { readonly epoch: number; readonly samples: Int32Array } | undefined;
 
   constructor(options: BatchSourceOptions) {
@@ -40,6 +45,13 @@ export class BatchSource {
     this.#clip = new CLIP(options.config.clip);
     const { augment } = options;
     this.#loader = new PictureLoader({ ...pictureFormat(options.config), augment });
+    if (options.blend === 0) return;
+    for (const sample of options.samples) {
+      const key = captionKey(sample);
+      const alike = this.#alike.get(key) ?? [];
+      this.#alike.set(key, alike);
+      alike.push(sample);
+    }
   }
 
   /** Pictures that could not be read so far. */
@@ -89,6 +101,7 @@ export class BatchSource {
     const request = (slot: number) => ({
       picture: chosen[slot]!.picture,
       augmentKey: [seed, "augment", step, slot],
+      ...this.#blend(chosen[slot]!, step, slot),
     });
     const loaded = await this.#loader.load(chosen.map((_, slot) => request(slot)));
     const length = loaded.pixels.length / chosen.length;
@@ -116,6 +129,16 @@ export class BatchSource {
     return loaded;
   }
 
+  /** Which picture is mixed into a sample's, if any. */
+  #blend(sample: Sample, step: number, slot: number): Pick<PictureRequest, "blend"> {
+    const { seed, blend } = this.#options;
+    const stream = random(seed, "blend", step, slot);
+    if (stream.uniform() >= blend) return {};
+    const alike = this.#alike.get(captionKey(sample))!;
+    const { picture } = alike[stream.integer(alike.length)]!;
+    return picture === sample.picture ? {} : { blend: { picture, weight: stream.uniform() } };
+  }
+
   /** For each picture, which patches are kept, in drawn order. */
   #patchIndices(step: number): Int32Array | undefined {
     const { patches, keptPatches } = this.#clip;
@@ -129,6 +152,10 @@ export class BatchSource {
     }
     return indices;
   }
+}
+
+function captionKey({ captions }: Sample): string {
+  return captions.join("\n");
 }
 
 /**

@@ -53,6 +53,11 @@ export const trainingOptionsSchema = z.strictObject({
   freezeImageEncoder: z.boolean().default(false),
   freezeTextEncoder: z.boolean().default(false),
   augment: augmentSchema.default({}),
+  /**
+   * Probability that a picture is mixed with another that has the same captions, in random parts
+   * (mixup, Zhang et al., 2017, within one meaning): between two makers' drawings lie other styles.
+   */
+  blend: fraction.default(0),
   /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive().default(60),
 });

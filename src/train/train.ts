@@ -110,6 +110,7 @@ class Run {
       batchSize: this.#batchSize,
       seed: training.seed,
       augment: training.augment as object,
+      blend: training.blend,
     });
   }
 
