@@ -47,7 +47,7 @@ export function trainCommand(): Command {
       ),
     )
     .option("--batch-size <n>", "pictures in a step; default: 256, or all", number)
-    .option("--learning-rate <x>", "the highest learning rate; default: 0.001", number)
+    .option("--learning-rate <x>", "the highest learning rate; default: 0.0005", number)
     .option("--weight-decay <x>", "decay of the weights; default: 0.2", number)
     .option("--warmup-steps <n>", "steps of growing learning rate; default: 50", number)
     .option("--seed <n>", "equal seeds give equal runs; default: 0", number)

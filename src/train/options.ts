@@ -37,7 +37,7 @@ export const trainingOptionsSchema = z.strictObject({
   /** Pairs in a batch B. */
   batchSize: z.int().min(2).default(256),
   /** The highest learning rate, reached at the end of the warm-up. */
-  learningRate: z.number().positive().default(1e-3),
+  learningRate: z.number().positive().default(5e-4),
   /** Steps of linear growth of the learning rate. */
   warmupSteps: z.int().min(0).default(50),
   /** Decoupled, on matrices only. */
@@ -46,6 +46,16 @@ export const trainingOptionsSchema = z.strictObject({
   epsilon: z.number().positive().default(1e-6),
   /** Gradients are scaled down to this global norm. */
   maxGradientNorm: z.number().positive().default(1),
+  /**
+   * Deviation of embeddings at the start. x-clip's is 1 (torch's default), but Adam moves every number
+   * by about the learning rate, so embeddings that start large take far longer to learn.
+   */
+  embeddingDeviation: z.number().positive().default(0.02),
+  /** The logit scale at the start; CLIP's 1 / 0.07 by default, where x-clip starts at e. */
+  initialLogitScale: z
+    .number()
+    .min(1)
+    .default(1 / 0.07),
   /** The logit scale is kept between 1 and this, as CLIP does. */
   maxLogitScale: z.number().min(1).default(100),
   /** Key of all random numbers: equal seeds give equal runs. */

@@ -85,7 +85,7 @@ export async function startRun(
   const json = `${JSON.stringify(options, undefined, 2)}\n`;
   await replaceFile(join(folder, runFiles.training), [Buffer.from(json)]);
   await saveDescription(folder, { config, tokenizer });
-  const weights = initialize(clip.parameters, options.seed);
+  const weights = startingWeights(clip, options);
   return { config, tokenizer, weights, training: options, checkpoint: undefined, warnings: [] };
 }
 
@@ -114,11 +114,11 @@ export async function resumeRun(folder: string): Promise<RunStart> {
     );
   }
   const { config, tokenizer } = await loadDescription(folder);
-  const { parameters } = new CLIP(config.clip);
+  const clip = new CLIP(config.clip);
   const { latest, warnings } = await latestCheckpoint(join(folder, runFiles.checkpoints));
-  const weights = initialize(parameters, training.seed);
+  const weights = startingWeights(clip, training);
   const checkpoint = latest && (await loadCheckpoint(latest.path));
-  for (const [name, { trainable }] of parameters) {
+  for (const [name, { trainable }] of clip.parameters) {
     const saved = checkpoint?.tensors.get(name)?.data;
     if (saved instanceof Float32Array) weights.set(name, saved);
     else if (checkpoint && trainable) {
@@ -126,6 +126,18 @@ export async function resumeRun(folder: string): Promise<RunStart> {
     }
   }
   return { config, tokenizer, weights, training, checkpoint, warnings };
+}
+
+/** x-clip's starting values, but for the embeddings and the logit scale. */
+function startingWeights(clip: CLIP, options: ResolvedTrainingOptions): Map<string, Float32Array> {
+  const weights = initialize(clip.parameters, options.seed);
+  for (const [name, { initializer }] of clip.parameters) {
+    if (initializer.kind !== "normal") continue;
+    const values = weights.get(name)!;
+    for (let i = 0; i < values.length; i++) values[i]! *= options.embeddingDeviation;
+  }
+  weights.get(CLIP.logitScale)![0] = Math.log(options.initialLogitScale);
+  return weights;
 }
 
 /** What a checkpoint's `state.json` says beside the step. */
