@@ -19,7 +19,12 @@ const lock = createHash("sha256").update(readFileSync("package-lock.json")).dige
 if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
   console.log("Installing packages (once) ...");
   // onnxruntime-node would otherwise download CUDA libraries; see the README for a GPU.
-  const env = { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env };
+  const env = {
+    ONNXRUNTIME_NODE_INSTALL: "skip",
+    // The same for the older one that a dependency of LanceDB brings.
+    ONNXRUNTIME_NODE_INSTALL_CUDA: "skip",
+    ...process.env,
+  };
   const npm = spawnSync("npm", ["ci", "--loglevel=error"], {
     env,
     stdio: "inherit",
