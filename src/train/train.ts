@@ -62,7 +62,7 @@ export interface TrainResult {
 
 /** Minutes become a number of steps after this many steps at least ... */
 const TIMED_STEPS = 8;
-/** ... and this part of the time: the first steps, with pictures still to decode, are slow. */
+/** ... and this part of the time, by the last ones: those with pictures still to decode are slow. */
 const TIMED_PART = 0.05;
 /** The reported loss is a running mean over about this many steps. */
 const LOSS_STEPS = 50;
@@ -176,7 +176,8 @@ class Run {
           const seconds = training.minutes * 60;
           const spent = secondsSpent();
           if (taken >= TIMED_STEPS && spent >= TIMED_PART * seconds) {
-            totalSteps = at + Math.max(0, Math.round((seconds - spent) / median(stepTimes)));
+            const stepSeconds = median(stepTimes.slice(-TIMED_STEPS));
+            totalSteps = at + Math.max(0, Math.round((seconds - spent) / stepSeconds));
             progress.totalSteps = totalSteps;
           }
         }
