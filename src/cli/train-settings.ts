@@ -2,14 +2,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { type PresetName, presets } from "../clip/index.js";
-import { modelConfigSchema, modelFiles } from "../model/index.js";
+import { modelFiles, modelSettingsSchema } from "../model/index.js";
 import { type NewRun, runFiles, trainingOptionsSchema } from "../train/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 
 /** What a configuration file may hold. */
 const settingsSchema = z.strictObject({
-  model: modelConfigSchema.omit({ format: true }).partial().optional(),
+  model: modelSettingsSchema.partial().optional(),
   training: trainingOptionsSchema.optional(),
   vocabularySize: z.int().min(258).optional(),
 });

@@ -130,7 +130,25 @@ test("loads asked for at once each get their own pictures; none at all is fine",
     for (const [i, { pixels }] of loads.entries()) {
       assert.deepEqual(pixels, await direct(pictures[i]!));
     }
-    assert.deepEqual(await loader.load([]), { pixels: new Float32Array(0), failed: [] });
+    const none = await loader.load([]);
+    assert.deepEqual([none.pixels.length, none.fingerprints.length, none.failed], [0, 0, []]);
+  });
+});
+
+test("a blend is the weighted mean of two pictures, changed alike", async () => {
+  await withLoader({ augment: { rotate: 30, flip: 0.5 } }, async (loader) => {
+    const augmentKey = ["blend", 1];
+    const [picture, other] = pictures as [string, string];
+    const { pixels: a } = await loader.load([{ picture, augmentKey }]);
+    const { pixels: b } = await loader.load([{ picture: other, augmentKey }]);
+    const blend = { picture: other, weight: 0.25 };
+    const { pixels, fingerprints } = await loader.load([{ picture, augmentKey, blend }]);
+    const expected = a.map((value, i) => value + 0.25 * (b[i]! - value));
+    assert.deepEqual(pixels, expected);
+    assert.deepEqual(fingerprints, (await loader.load([{ picture }])).fingerprints);
+    const missing = { picture: "no-such-file.png", weight: 0.5 };
+    const alone = await loader.load([{ picture, augmentKey, blend: missing }]);
+    assert.deepEqual([alone.pixels, alone.failed], [a, []]);
   });
 });
 

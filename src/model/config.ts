@@ -18,13 +18,18 @@ export const preprocessingSchema = z.strictObject({
   std: z.array(z.number().positive()).default(CLIP_STD),
 });
 
+/** What can be chosen of a model. */
+export const modelSettingsSchema = z.strictObject({
+  clip: clipOptionsSchema,
+  preprocessing: preprocessingSchema.prefault({}),
+});
+
 /** `config.json` of a model's folder. */
 export const modelConfigSchema = z
   .strictObject({
     /** Version of this file's format. */
     format: z.literal(1).default(1),
-    clip: clipOptionsSchema,
-    preprocessing: preprocessingSchema.prefault({}),
+    ...modelSettingsSchema.shape,
   })
   .refine(({ clip }) => clip.channels === 1 || clip.channels === 3, {
     path: ["clip", "channels"],

@@ -3,7 +3,12 @@
  *
  * @module
  */
-export { type ModelConfig, type ModelConfigInput, modelConfigSchema } from "./config.js";
+export {
+  type ModelConfig,
+  type ModelConfigInput,
+  modelConfigSchema,
+  modelSettingsSchema,
+} from "./config.js";
 export type { Embedder, FailedPicture, PictureSource } from "./embedder.js";
 export {
   loadDescription,

@@ -6,6 +6,9 @@ import { ClipsmithError } from "../util/errors.js";
 /** Name of the LanceDB table in an index folder. */
 export const TABLE = "pictures";
 
+/** What LanceDB keeps in an index folder: the table, and a list of tables. */
+const OWN_FILES = [`${TABLE}.lance`, "__manifest"];
+
 /** The names an index has while it is in use, being built, and being replaced. */
 export function pathsOf(folder: string): { current: string; building: string; previous: string } {
   const current = resolve(folder);
@@ -21,7 +24,7 @@ export async function checkReplaceable(folder: string): Promise<void> {
   const { current, building, previous } = pathsOf(folder);
   for (const path of [current, building, previous]) {
     if (!existsSync(path)) continue;
-    const foreign = (await readdir(path)).find((name) => name !== `${TABLE}.lance`);
+    const foreign = (await readdir(path)).find((name) => !OWN_FILES.includes(name));
     if (foreign !== undefined) {
       throw new ClipsmithError(
         `${path} holds ${foreign}, which is no part of a picture index. ` +

@@ -157,7 +157,7 @@ export class PictureIndex {
       return await query.toArray();
     } catch (error) {
       // The files of a table are read when they are needed.
-      if (!messageOf(error).includes("Not found")) throw error;
+      if (!/not found/i.test(messageOf(error))) throw error;
       throw new ClipsmithError(
         `The picture index in ${this.#folder} has been replaced or removed since it was opened. ` +
           "Start again to use the new one.",

@@ -66,7 +66,7 @@ test("a folder with other things is left alone, even to be overwritten", async (
   for (const overwrite of [false, true]) {
     await assert.rejects(start(folder, { overwrite }), {
       name: "ClipsmithError",
-      message: `${folder} is not empty and holds no run; choose another folder.`,
+      message: `${folder} is not empty and holds no run. Choose another folder by --out.`,
     });
   }
   assert.deepEqual(await readdir(folder), ["notes.txt"]);

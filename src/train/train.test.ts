@@ -135,7 +135,7 @@ test("a resumed run keeps its own options", async () => {
 
 test("minutes become a number of steps, and the run ends", async () => {
   const out = newFolder();
-  const training = { batchSize: 4, minutes: 0.005, learningRate: 1e-3 };
+  const training = { batchSize: 4, minutes: 0.005, learningRate: 1e-3, warmupSteps: 2 };
   const result = await run(out, {}, { training });
   assert.ok(result.finished);
   assert.ok(result.totalSteps! >= 8 && result.steps === result.totalSteps);

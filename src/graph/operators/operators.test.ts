@@ -420,6 +420,12 @@ const cases: readonly Case[] = [
     batch: [0],
   },
   {
+    operator: operators.Split,
+    inputs: [floats([2, 5, 3])],
+    attributes: { split: [2, 3], axis: 1 },
+    batch: [0],
+  },
+  {
     operator: operators.Pad,
     inputs: [floats([2, 3, 2])],
     attributes: { pads: [0, 1, 0, 0, 2, 3] },
