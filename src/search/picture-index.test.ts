@@ -145,7 +145,7 @@ test("a build that fails keeps the old index, and one that succeeds replaces it"
   assert.equal(index.width, 4);
   assert.equal(await index.picturePath(1), "/pictures/newer");
   index.close();
-  for (const late of [kept.search(vectorOf("old", 8)), kept.get(0)]) {
+  for (const late of [() => kept.search(vectorOf("old", 8)), () => kept.get(0)]) {
     await assert.rejects(late, { name: "ClipsmithError", message: /has been replaced/ });
   }
   kept.close();
