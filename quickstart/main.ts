@@ -17,9 +17,9 @@ import { pixelBaseline } from "./pixels.js";
 import { recipe } from "./recipe.js";
 
 interface Options {
-  readonly once: boolean;
+  readonly once?: true;
   readonly minutes: number;
-  readonly retrain: boolean;
+  readonly retrain?: true;
   readonly port: number;
 }
 
@@ -35,9 +35,9 @@ function positive(text: string): number {
 function parseArguments(): Options {
   return new Command("npm start --")
     .description("Train a CLIP on emoji, measure it, and search them on a page.")
-    .option("--once", "end after the figures instead of serving the page", false)
+    .option("--once", "end after the figures instead of serving the page")
     .option("--minutes <n>", "how long to train; 60 gives a much better model", positive, 5)
-    .option("--retrain", "train again, even if a trained model is there", false)
+    .option("--retrain", "train again, even if a trained model is there")
     .option("--port <n>", "where the page listens", positive, 7860)
     .parse()
     .opts<Options>();
@@ -62,7 +62,13 @@ async function trainOnce(run: string, { minutes, retrain }: Options): Promise<vo
     `${resume ? "Going on training" : "Training"} on ${samples.length} pictures for about ` +
       `${minutes} ${minutes === 1 ? "minute" : "minutes"} ...`,
   );
-  const result = await train({ ...recipe(minutes), out: run, samples, resume, overwrite: retrain });
+  const result = await train({
+    ...recipe(minutes),
+    out: run,
+    samples,
+    resume,
+    overwrite: retrain === true,
+  });
   console.log(
     `${result.steps} steps, loss ${result.loss.toFixed(3)}, ` +
       `${result.samplesPerSecond.toFixed(0)} pairs/s\n`,

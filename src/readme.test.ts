@@ -12,6 +12,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 const readme = readFileSync(join(root, "README.md"), "utf8");
 const examples = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code!);
 
+const tsc = join(root, "node_modules/typescript/bin/tsc");
+const compilerOptions =
+  "--ignoreConfig --strict --skipLibCheck --module nodenext --target es2022 --types node".split(
+    " ",
+  );
+
 /** A folder `photos` of coloured pictures with captions, as the README assumes one. */
 async function drawPhotos(folder: string): Promise<void> {
   const photos = join(folder, "photos");
@@ -24,21 +30,25 @@ async function drawPhotos(folder: string): Promise<void> {
 }
 
 for (const [i, example] of examples.entries()) {
-  test(`example ${i + 1} of the README runs`, async () => {
+  test(`example ${i + 1} of the README compiles and runs`, async () => {
     const folder = mkdtempSync(join(tmpdir(), "clipsmith-readme-"));
     // Inside the package, so that it finds the package by its own name.
-    const file = join(root, "dist", `readme-example-${i + 1}.mjs`);
+    const file = join(root, "dist", `readme-example-${i + 1}`);
     try {
       await drawPhotos(folder);
-      writeFileSync(file, example.replace(/minutes: \d+/, "steps: 2"));
-      const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
+      writeFileSync(`${file}.ts`, example.replace(/minutes: \d+/, "steps: 2"));
+      const compiler = spawnSync(process.execPath, [tsc, ...compilerOptions, `${file}.ts`], {
+        encoding: "utf8",
+      });
+      assert.equal(compiler.status, 0, compiler.stdout);
+      const { status, stdout, stderr } = spawnSync(process.execPath, [`${file}.js`], {
         cwd: folder,
         encoding: "utf8",
       });
       assert.equal(status, 0, stderr);
       assert.notEqual(stdout, "", "it prints something");
     } finally {
-      rmSync(file, { force: true });
+      for (const extension of ["ts", "js"]) rmSync(`${file}.${extension}`, { force: true });
       rmSync(folder, { recursive: true, force: true });
     }
   });

@@ -115,6 +115,16 @@ test("collections that cannot be trained on say why", async () => {
   const damaged = join(folder, "damaged");
   mkdirSync(damaged);
   addDamaged(damaged, "a");
+  const alike = join(folder, "alike");
+  mkdirSync(alike);
+  for (const name of ["a", "b"]) {
+    addDamaged(alike, name);
+    writeFileSync(join(alike, `${name}.txt`), "the same\n");
+  }
+  assert.match(
+    await failure("train", alike, "--out", join(folder, "run-of-alike"), ...tinyModel),
+    /All pictures have the same caption/,
+  );
   addDamaged(damaged, "b");
   assert.match(
     await failure("train", damaged, "--out", join(folder, "run-of-damaged"), ...tinyModel),
@@ -144,7 +154,7 @@ test("a loss that is no number ends the training", async () => {
     await train("--out", out, "--learning-rate", "1e30", "--warmup-steps", "0"),
   );
   assert.match(message, /Training stopped at step \d: the (loss is NaN|gradients are not finite)/);
-  assert.match(message, /Try a lower --learning-rate/);
+  assert.match(message, /Start again with a lower --learning-rate and --overwrite/);
   assert.ok(!existsSync(join(out, "model.safetensors")));
 });
 

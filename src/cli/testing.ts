@@ -95,5 +95,5 @@ export async function makeCollection(folder: string, count: number): Promise<voi
 /** Adds a picture that cannot be read. */
 export function addDamaged(folder: string, name = "damaged"): void {
   writeFileSync(join(folder, `${name}.png`), "no picture at all");
-  writeFileSync(join(folder, `${name}.txt`), "something broken\n");
+  writeFileSync(join(folder, `${name}.txt`), `something broken: ${name}\n`);
 }

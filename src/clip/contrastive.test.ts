@@ -159,3 +159,14 @@ test("batches that do not match, or have no fixed size, are refused", () => {
   assert.throws(() => call(2, 3), /as many texts as images.*texts are \[2, 3\], images \[3, 3\]/);
   assert.throws(() => call("batch", "batch"), /a fixed number/);
 });
+
+test("a pair with nothing to tell it from counts as zero, with finite gradients", () => {
+  const alone = build({ decoupled: true, batch: 1 });
+  const row = numbers([1, 0, 0], [1, 3]);
+  const values = { text: row, image: row, scale: numbers([14], []) };
+  const wrt = ["text", "image"].map((name) => graph({ alone }).inputs.get(name)!);
+  const [dText, dImage] = grad(alone, wrt);
+  const results = evaluate(graph({ alone, dText: dText!, dImage: dImage! }), values);
+  assert.equal(results.alone!.data[0], 0);
+  assert.ok([...results.dText!.data, ...results.dImage!.data].every((x) => x === 0));
+});

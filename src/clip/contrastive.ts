@@ -3,6 +3,7 @@ import {
   constant,
   div,
   formatShape,
+  less,
   logSumExp,
   matmul,
   matrixTranspose,
@@ -55,6 +56,10 @@ export function contrastiveLoss(inputs: ContrastiveInputs): Tensor {
   let hidden = decoupled ? identity : undefined;
   if (excluded) hidden = hidden ? or(hidden, excluded) : excluded;
   const candidates = hidden ? where(hidden, EXCLUDED, logits) : logits;
-  const denominators = add(logSumExp(candidates, 1), logSumExp(candidates, 0));
-  return mean(sub(div(denominators, 2), own), 0);
+  const denominator = (axis: number) => {
+    const sum = logSumExp(candidates, axis);
+    // Where nothing is left to tell a pair from, there is nothing to learn: the difference is zero.
+    return hidden ? where(less(sum, EXCLUDED / 2), own, sum) : sum;
+  };
+  return mean(sub(div(add(denominator(1), denominator(0)), 2), own), 0);
 }

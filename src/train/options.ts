@@ -1,12 +1,14 @@
 import { z } from "zod";
 
-const range = z.tuple([z.number().positive(), z.number().positive()]);
+const range = z
+  .tuple([z.number().positive(), z.number().positive()])
+  .refine(([least, most]) => least <= most, "the first must not exceed the second");
 const fraction = z.number().min(0).max(1);
 
 /** Random changes to training pictures; what is left out stays off. */
 export const augmentSchema = z.strictObject({
   /** Random resized crop: least and most of the area kept. */
-  crop: range.optional(),
+  crop: range.refine(([, most]) => most <= 1, "no more than all, 1, can be kept").optional(),
   /** Greatest turn either way, in degrees. */
   rotate: z.number().min(0).max(180).optional(),
   /** Greatest shift along each axis, as a fraction of the size. */
@@ -42,7 +44,9 @@ export const trainingOptionsSchema = z.strictObject({
   warmupSteps: z.int().min(0).default(50),
   /** Decoupled, on matrices only. */
   weightDecay: z.number().min(0).default(0.2),
-  betas: z.tuple([fraction, fraction]).default([0.9, 0.98]),
+  /** Decay rates of AdamW's two moments. */
+  betas: z.tuple([fraction.lt(1), fraction.lt(1)]).default([0.9, 0.98]),
+  /** Added to the root of the second moment. */
   epsilon: z.number().positive().default(1e-6),
   /** Gradients are scaled down to this global norm. */
   maxGradientNorm: z.number().positive().default(1),
@@ -51,7 +55,7 @@ export const trainingOptionsSchema = z.strictObject({
    * by about the learning rate, so embeddings that start large take far longer to learn.
    */
   embeddingDeviation: z.number().positive().default(0.02),
-  /** The logit scale at the start; CLIP's 1 / 0.07 by default, where x-clip starts at e. */
+  /** The logit scale at the start; CLIP's 1 / 0.07 by default, where x-clip starts at e. At most `maxLogitScale`. */
   initialLogitScale: z
     .number()
     .min(1)
@@ -60,7 +64,9 @@ export const trainingOptionsSchema = z.strictObject({
   maxLogitScale: z.number().min(1).default(100),
   /** Key of all random numbers: equal seeds give equal runs. */
   seed: z.int().default(0),
+  /** Train only the text side and the projections (LiT). */
   freezeImageEncoder: z.boolean().default(false),
+  /** Train only the image side and the projections. */
   freezeTextEncoder: z.boolean().default(false),
   augment: augmentSchema.default({}),
   /**

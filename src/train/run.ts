@@ -63,6 +63,12 @@ export async function startRun(
   { model = { clip: {} }, training = {}, vocabularySize, overwrite = false }: NewRun,
 ): Promise<RunStart> {
   const options = parseOptions(trainingOptionsSchema, training, "training options");
+  if (model.clip.numTextTokens !== undefined) {
+    throw new ClipsmithError(
+      "clip.numTextTokens cannot be chosen: it is the size of the tokenizer that is trained on the " +
+        "captions. Bound that by --vocabulary-size.",
+    );
+  }
   await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
   const tokenizer = trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
@@ -136,7 +142,9 @@ function startingWeights(clip: CLIP, options: ResolvedTrainingOptions): Map<stri
     const values = weights.get(name)!;
     for (let i = 0; i < values.length; i++) values[i]! *= options.embeddingDeviation;
   }
-  weights.get(CLIP.logitScale)![0] = Math.log(options.initialLogitScale);
+  weights.get(CLIP.logitScale)![0] = Math.log(
+    Math.min(options.initialLogitScale, options.maxLogitScale),
+  );
   return weights;
 }
 

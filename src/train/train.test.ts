@@ -135,7 +135,7 @@ test("a resumed run keeps its own options", async () => {
 
 test("minutes become a number of steps, and the run ends", async () => {
   const out = newFolder();
-  const training = { batchSize: 4, minutes: 0.005, learningRate: 1e-3, warmupSteps: 2 };
+  const training = { batchSize: 4, minutes: 0.05, learningRate: 1e-3, warmupSteps: 2 };
   const result = await run(out, {}, { training });
   assert.ok(result.finished);
   assert.ok(result.totalSteps! >= 8 && result.steps === result.totalSteps);
@@ -167,8 +167,7 @@ test("a loss that is no number stops the run, and what was learnt before is kept
     assert.equal(name, "ClipsmithError");
     const found = /^Training stopped at step (\d+): the (loss is|gradients are not)/.exec(message);
     failedStep = Number(found?.[1]);
-    assert.ok(message.includes(`kept in ${join(out, runFiles.checkpoints)}`));
-    assert.match(message, /Try a lower --learning-rate\.$/);
+    assert.match(message, /Start again with a lower --learning-rate and --overwrite\.$/);
     return true;
   });
   assert.ok(failedStep > 1);

@@ -81,6 +81,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       `Training needs at least two pictures with captions, to tell them apart; found ${samples.length}.`,
     );
   }
+  if (new Set(samples.flatMap((sample) => sample.captions)).size < 2) {
+    throw new ClipsmithError(
+      "All pictures have the same caption: there is nothing to tell them apart by.",
+    );
+  }
   const start = options.resume ? await resumeRun(out) : await startRun(out, samples, options);
   const { config, training, checkpoint } = start;
   options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
@@ -239,8 +244,8 @@ class Run {
       ? `gradients are not finite (loss ${loss})`
       : `loss is ${loss}`;
     throw new ClipsmithError(
-      `Training stopped at step ${at + 1}: the ${what}. Checkpoints up to then are kept in ` +
-        `${join(this.#options.out, runFiles.checkpoints)}. Try a lower --learning-rate.`,
+      `Training stopped at step ${at + 1}: the ${what}. Checkpoints saved before are kept. ` +
+        "Start again with a lower --learning-rate and --overwrite.",
     );
   }
 
