@@ -36,7 +36,7 @@ function parseArguments(): Options {
   return new Command("npm start --")
     .description("Train a CLIP on emoji, measure it, and search them on a page.")
     .option("--once", "end after the figures instead of serving the page")
-    .option("--minutes <n>", "how long to train; 60 gives a much better model", positive, 5)
+    .option("--minutes <n>", "how long to train", positive, 5)
     .option("--retrain", "train again, even if a trained model is there")
     .option("--port <n>", "where the page listens", positive, 7860)
     .parse()
