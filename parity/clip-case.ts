@@ -1,14 +1,9 @@
 import { CLIP, type ClipInputs, clipOptionsSchema, type LossOptions } from "../src/clip/index.js";
 import type { Data } from "../src/graph/index.js";
+import { parameterGradients } from "../src/nn/index.js";
 import { compare, type Difference, tolerances } from "./compare.js";
 import { type Fixture, float, floats, ints, tensor } from "./fixture.js";
-import {
-  compareGradients,
-  parameterFeeds,
-  parameterGradients,
-  runOnce,
-  Unsupported,
-} from "./run.js";
+import { compareGradients, parameterFeeds, runOnce, runWithGradients, Unsupported } from "./run.js";
 
 /** `text_enc_depth` to `textEncDepth`. */
 export function camelCase(name: string): string {
@@ -67,28 +62,16 @@ export async function runClipCase(fixture: Fixture): Promise<Difference[]> {
     const inputs = clip.inputs(batch, { textLength, dropPatches: true });
     if (inputs.patchIndices) feeds.patchIndices = ints(fixture, "in.patch_indices");
     const loss = clip.loss(inputs, options);
-    const gradients = parameterGradients(loss, clip.parameters);
-    const results = await runOnce(
-      {
-        loss,
-        ...latents(clip, inputs),
-        ...Object.fromEntries([...gradients].map(([name, g]) => [`gradient of ${name}`, g])),
-      },
+    const { results, gradients } = await runWithGradients(
+      { loss, ...latents(clip, inputs) },
+      parameterGradients(loss, clip.parameters),
       feeds,
     );
     const expectedLoss = float(fixture, "out.loss");
     differences.push(
       compare("loss", "loss", results.loss as Float32Array, expectedLoss, tolerances.loss),
       ...compareOutputs(fixture, "out.", results),
-      ...compareGradients(
-        fixture,
-        new Map(
-          [...gradients.keys()].map((name) => [
-            name,
-            results[`gradient of ${name}`] as Float32Array,
-          ]),
-        ),
-      ),
+      ...compareGradients(fixture, gradients),
     );
   }
 

@@ -5,18 +5,13 @@ import {
   FeedForward,
   geglu,
   LayerNorm,
+  parameterGradients,
   RotaryEmbedding,
   Scope,
 } from "../src/nn/index.js";
 import { compare, compareGradient, type Difference, maxMagnitude, tolerances } from "./compare.js";
 import { type Fixture, float, ints, tensor } from "./fixture.js";
-import {
-  compareGradients,
-  parameterFeeds,
-  parameterGradients,
-  runOnce,
-  Unsupported,
-} from "./run.js";
+import { compareGradients, parameterFeeds, runOnce, runWithGradients, Unsupported } from "./run.js";
 
 /** Constructor arguments of a module, as numbers and flags. */
 type Options = Readonly<Record<string, number & boolean & string>>;
@@ -110,27 +105,16 @@ export async function runModuleCase(fixture: Fixture): Promise<Difference[]> {
     mul(y, cotangent),
     y.shape.map((_, axis) => axis),
   );
-  const gradients = parameterGradients(loss, scope.parameters);
   const [inputGradient] = isTokens ? [] : grad(loss, [x]);
-  const results = await runOnce(
-    {
-      y,
-      ...(inputGradient && { inputGradient }),
-      ...Object.fromEntries([...gradients].map(([name, g]) => [`gradient of ${name}`, g])),
-    },
+  const { results, gradients } = await runWithGradients(
+    { y, ...(inputGradient && { inputGradient }) },
+    parameterGradients(loss, scope.parameters),
     feeds,
   );
   const expected = float(fixture, "out.y");
   const allowed = tolerances.output * Math.max(1, maxMagnitude(expected));
   const differences = [compare("output", "y", results.y as Float32Array, expected, allowed)];
-  differences.push(
-    ...compareGradients(
-      fixture,
-      new Map(
-        [...gradients.keys()].map((name) => [name, results[`gradient of ${name}`] as Float32Array]),
-      ),
-    ),
-  );
+  differences.push(...compareGradients(fixture, gradients));
   if (inputGradient) {
     const expectedGradient = float(fixture, "grad_in.x");
     differences.push(compareGradient("x", results.inputGradient as Float32Array, expectedGradient));

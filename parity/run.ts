@@ -1,4 +1,4 @@
-import { type Data, grad, graph, type Tensor } from "../src/graph/index.js";
+import { type Data, graph, type Tensor } from "../src/graph/index.js";
 import type { Parameter } from "../src/nn/index.js";
 import { Program } from "../src/runtime/index.js";
 import { compareGradient, type Difference } from "./compare.js";
@@ -36,19 +36,19 @@ export function parameterFeeds(
   return values;
 }
 
-/** Gradients of a loss by parameter name, leaving out what the loss does not depend on. */
-export function parameterGradients(
-  loss: Tensor,
-  parameters: ReadonlyMap<string, Parameter>,
-): Map<string, Tensor> {
-  const trainable = [...parameters].filter(([, parameter]) => parameter.trainable);
-  const gradients = grad(
-    loss,
-    trainable.map(([, { tensor }]) => tensor),
+/** Runs once with gradients beside the outputs, and gives both apart. */
+export async function runWithGradients(
+  outputs: Readonly<Record<string, Tensor>>,
+  gradients: ReadonlyMap<string, Tensor>,
+  feeds: Readonly<Record<string, Data>>,
+): Promise<{ results: Record<string, Data>; gradients: Map<string, Float32Array> }> {
+  const outputOf = (name: string) => `gradient of ${name}`;
+  const named = [...gradients].map(([name, gradient]) => [outputOf(name), gradient]);
+  const results = await runOnce({ ...outputs, ...Object.fromEntries(named) }, feeds);
+  const values = [...gradients.keys()].map(
+    (name) => [name, results[outputOf(name)] as Float32Array] as const,
   );
-  return new Map(
-    trainable.flatMap(([name], i) => (gradients[i] ? [[name, gradients[i]] as const] : [])),
-  );
+  return { results, gradients: new Map(values) };
 }
 
 /** Compares gradients, and which parameters have none at all. */

@@ -6,6 +6,13 @@
 export { Attention, type AttentionInputs, type AttentionOptions } from "./attention.js";
 export { FeedForward, geglu } from "./feed-forward.js";
 export { LayerNorm } from "./layer-norm.js";
-export { fanIn, type Initializer, initialize, type Parameter, Scope } from "./parameters.js";
+export {
+  fanIn,
+  type Initializer,
+  initialize,
+  type Parameter,
+  parameterGradients,
+  Scope,
+} from "./parameters.js";
 export { RotaryEmbedding, rotate } from "./rotary.js";
 export { Transformer, type TransformerOptions } from "./transformer.js";

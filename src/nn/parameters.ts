@@ -1,4 +1,4 @@
-import { input, type Tensor } from "../graph/index.js";
+import { grad, input, type Tensor } from "../graph/index.js";
 import { random } from "../util/random.js";
 
 /** How a parameter starts. */
@@ -112,4 +112,22 @@ export function initialize(
     values.set(name, data);
   }
   return values;
+}
+
+/**
+ * Gradients of a scalar loss by parameter name, leaving out buffers and what the loss does not depend
+ * on.
+ */
+export function parameterGradients(
+  loss: Tensor,
+  parameters: ReadonlyMap<string, Parameter>,
+): Map<string, Tensor> {
+  const trainable = [...parameters].filter(([, parameter]) => parameter.trainable);
+  const gradients = grad(
+    loss,
+    trainable.map(([, { tensor }]) => tensor),
+  );
+  return new Map(
+    trainable.flatMap(([name], i) => (gradients[i] ? [[name, gradients[i]] as const] : [])),
+  );
 }

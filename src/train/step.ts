@@ -1,5 +1,6 @@
 import type { CLIP, LossOptions } from "../clip/index.js";
-import { type Data, grad, graph, input } from "../graph/index.js";
+import { type Data, graph, input } from "../graph/index.js";
+import { parameterGradients } from "../nn/index.js";
 import { Program, type RuntimeOptions } from "../runtime/index.js";
 import { AdamW, type AdamWOptions } from "./adamw.js";
 
@@ -68,27 +69,20 @@ export class TrainingStep {
     const inputs = clip.inputs(batchSize, { textLength, dropPatches: true });
     const excluded = input("excluded", [batchSize, batchSize], "bool");
     const loss = clip.loss(inputs, { ...options.loss, excluded });
-    const trainable = [...clip.parameters].filter(([, { trainable }]) => trainable);
-    const gradients = grad(
-      loss,
-      trainable.map(([, { tensor }]) => tensor),
-    );
-    const learnt = trainable.flatMap(([name], i) =>
-      gradients[i] ? [[name, gradients[i]] as const] : [],
-    );
-    const outputs = learnt.map(([name, gradient]) => [gradientOf(name), gradient]);
+    const gradients = parameterGradients(loss, clip.parameters);
+    const outputs = [...gradients].map(([name, gradient]) => [gradientOf(name), gradient]);
     const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
-    const values = trainable.map(
-      ([name, { shape }]) => [name, { shape, values: weights.get(name)! }] as const,
-    );
-    const buffers = [...clip.parameters.keys()]
-      .filter((name) => !clip.parameters.get(name)!.trainable)
-      .map((name) => [name, weights.get(name)!]);
+    const values = new Map<string, { shape: readonly number[]; values: Float32Array }>();
+    const buffers: Record<string, Data> = {};
+    for (const [name, { shape, trainable }] of clip.parameters) {
+      if (trainable) values.set(name, { shape, values: weights.get(name)! });
+      else buffers[name] = weights.get(name)!;
+    }
     return new TrainingStep(
       program,
-      new AdamW(new Map(values), options.optimizer),
-      new Set(learnt.map(([name]) => name)),
-      Object.fromEntries(buffers),
+      new AdamW(values, options.optimizer),
+      new Set(gradients.keys()),
+      buffers,
     );
   }
 
