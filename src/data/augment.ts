@@ -16,27 +16,29 @@ export interface PixelFormat {
 /** Random changes to a picture; each is off unless given. */
 export interface AugmentOptions {
   /** Random resized crop: least and most of the area kept, each in (0, 1]; the aspect ratio is 3:4 to 4:3. */
-  readonly crop?: readonly [number, number];
+  readonly crop?: readonly [number, number] | undefined;
   /** Greatest turn either way, in degrees, 0 to 180. */
-  readonly rotate?: number;
+  readonly rotate?: number | undefined;
   /** Greatest shift along each axis, as a fraction of the size, 0 to 1. */
-  readonly translate?: number;
+  readonly translate?: number | undefined;
   /** Least and greatest magnification, each above 0. */
-  readonly scale?: readonly [number, number];
+  readonly scale?: readonly [number, number] | undefined;
   /** Probability of mirroring left and right. */
-  readonly flip?: number;
+  readonly flip?: number | undefined;
   /**
    * Greatest relative change of brightness, contrast (about mid-grey) and saturation, each 0 to 1; and
    * of hue as a fraction of the colour circle, 0 to 0.5.
    */
-  readonly colour?: {
-    readonly brightness?: number;
-    readonly contrast?: number;
-    readonly saturation?: number;
-    readonly hue?: number;
-  };
+  readonly colour?:
+    | {
+        readonly brightness?: number | undefined;
+        readonly contrast?: number | undefined;
+        readonly saturation?: number | undefined;
+        readonly hue?: number | undefined;
+      }
+    | undefined;
   /** Probability of taking all colour away. */
-  readonly greyscale?: number;
+  readonly greyscale?: number | undefined;
 }
 
 /** Writes (v / 255 - mean) / std of `pixels` [H, W, C] to `out` [C, H, W]. */

@@ -114,7 +114,7 @@ class Run {
       tokenizer: start.tokenizer,
       batchSize: this.#batchSize,
       seed: training.seed,
-      augment: training.augment as object,
+      augment: training.augment,
       blend: training.blend,
     });
   }
@@ -160,8 +160,10 @@ class Run {
       while (at < (totalSteps ?? Number.POSITIVE_INFINITY) && !signal?.aborted) {
         const batch = await next;
         // The next batch is read while this one is learnt.
-        next = this.#source.batch(at + 1);
-        next.catch(() => {});
+        if (at + 1 < (totalSteps ?? Number.POSITIVE_INFINITY)) {
+          next = this.#source.batch(at + 1);
+          next.catch(() => {});
+        }
         const rate = learningRate(at);
         const result = await step.run(batch, {
           learningRate: rate,
