@@ -4,6 +4,7 @@
  * @module
  */
 export { Attention, type AttentionInputs, type AttentionOptions } from "./attention.js";
+export { BufferUpdates } from "./buffer-updates.js";
 export { FeedForward, geglu } from "./feed-forward.js";
 export { LayerNorm } from "./layer-norm.js";
 export {

@@ -62,3 +62,13 @@ test("a parameter's values depend on the seed and its own name alone", () => {
   assert.notDeepEqual(initialize(among.parameters, 8).get("b.weight"), b);
   assert.notDeepEqual(initialize(among.parameters, 7).get("a.weight"), b);
 });
+
+test("a shared module's parameters have other names in files, and are declared once", () => {
+  const root = new Scope();
+  const encoder = root.child("encoder");
+  encoder.child("net").linear("0", 2, 2);
+  root.child("encoder2").linear("0", 2, 2);
+  root.child("ssl").alias("net", encoder);
+  assert.deepEqual([...root.aliases], [["ssl.net.net.0.weight", "encoder.net.0.weight"]]);
+  assert.equal(root.parameters.size, 2);
+});

@@ -17,6 +17,8 @@ export interface Parameter {
   readonly shape: readonly number[];
   readonly initializer: Initializer;
   readonly trainable: boolean;
+  /** How files store it; in memory every parameter is float32. */
+  readonly fileType: "F32" | "I64";
 }
 
 /**
@@ -26,10 +28,16 @@ export interface Parameter {
 export class Scope {
   readonly #prefix: string;
   readonly #parameters: Map<string, Parameter>;
+  readonly #aliases: Map<string, string>;
 
-  constructor(prefix = "", parameters: Map<string, Parameter> = new Map()) {
+  constructor(
+    prefix = "",
+    parameters: Map<string, Parameter> = new Map(),
+    aliases: Map<string, string> = new Map(),
+  ) {
     this.#prefix = prefix;
     this.#parameters = parameters;
+    this.#aliases = aliases;
   }
 
   /** All parameters declared so far by any scope of this root, by full name, in order. */
@@ -37,19 +45,44 @@ export class Scope {
     return this.#parameters;
   }
 
+  /**
+   * Other names under which x-clip's files repeat the parameters of modules that two others share, each
+   * with the parameter's own name.
+   */
+  get aliases(): ReadonlyMap<string, string> {
+    return this.#aliases;
+  }
+
   /** The scope of a part: its parameters are named `name.` and then their own name. */
   child(name: string): Scope {
-    return new Scope(`${this.#prefix}${name}.`, this.#parameters);
+    return new Scope(`${this.#prefix}${name}.`, this.#parameters, this.#aliases);
+  }
+
+  /** Says that files repeat all that `shared` has declared so far, under the name `name.` here. */
+  alias(name: string, shared: Scope): void {
+    for (const path of [...this.#parameters.keys()]) {
+      if (!path.startsWith(shared.#prefix)) continue;
+      this.#aliases.set(`${this.#prefix}${name}.${path.slice(shared.#prefix.length)}`, path);
+    }
   }
 
   /** Declares a parameter and gives the tensor that stands for it. Throws if the name is taken. */
   parameter(name: string, shape: readonly number[], initializer: Initializer): Tensor {
-    return this.#declare(name, shape, initializer, true);
+    return this.#declare(name, { shape, initializer, trainable: true, fileType: "F32" });
   }
 
-  /** Declares values that are saved with the parameters but never learnt. */
-  buffer(name: string, shape: readonly number[], values: Float32Array): Tensor {
-    return this.#declare(name, shape, { kind: "values", values }, false);
+  /**
+   * Declares values that are saved with the parameters but never learnt; {@link BufferUpdates} changes
+   * them.
+   */
+  buffer(
+    name: string,
+    shape: readonly number[],
+    values: Float32Array,
+    fileType: "F32" | "I64" = "F32",
+  ): Tensor {
+    const initializer = { kind: "values", values } as const;
+    return this.#declare(name, { shape, initializer, trainable: false, fileType });
   }
 
   /** A linear layer's weights [out, in], as torch initialises them. */
@@ -62,16 +95,11 @@ export class Scope {
     return this.parameter(`${name}.weight`, [count, width], { kind: "normal", deviation: 1 });
   }
 
-  #declare(
-    name: string,
-    shape: readonly number[],
-    initializer: Initializer,
-    trainable: boolean,
-  ): Tensor {
+  #declare(name: string, parameter: Omit<Parameter, "tensor">): Tensor {
     const path = this.#prefix + name;
     if (this.#parameters.has(path)) throw new Error(`two parameters are named "${path}"`);
-    const tensor = input(path, shape);
-    this.#parameters.set(path, { tensor, shape, initializer, trainable });
+    const tensor = input(path, parameter.shape);
+    this.#parameters.set(path, { tensor, ...parameter });
     return tensor;
   }
 }
