@@ -59,7 +59,7 @@ export async function runClipCase(fixture: Fixture): Promise<Difference[]> {
   const differences: Difference[] = [];
 
   if (fixture.kind === "train") {
-    const inputs = clip.inputs(batch, { textLength, dropPatches: true });
+    const inputs = clip.inputs(batch, { textLength, training: true });
     if (inputs.patchIndices) feeds.patchIndices = ints(fixture, "in.patch_indices");
     const loss = clip.loss(inputs, options);
     const { results, gradients } = await runWithGradients(

@@ -136,8 +136,8 @@ describe("patch dropout", () => {
       [32, 2, 1, 1, 16],
     );
     const single = new CLIP({ ...tiny, visualPatchSize: 8 });
-    assert.equal(single.inputs(2, { dropPatches: true }).patchIndices, undefined);
-    assert.deepEqual(clip.inputs(2, { dropPatches: true }).patchIndices?.shape, [2, 2]);
+    assert.equal(single.inputs(2, { training: true }).patchIndices, undefined);
+    assert.deepEqual(clip.inputs(2, { training: true }).patchIndices?.shape, [2, 2]);
     assert.equal(clip.inputs(2).patchIndices, undefined);
   });
 });
@@ -261,7 +261,7 @@ describe("shapes that do not fit are told", () => {
 
 describe("the loss", () => {
   const clip = new CLIP(tiny);
-  const inputs = clip.inputs(3, { dropPatches: true });
+  const inputs = clip.inputs(3, { training: true });
   const gradientNames = (options: Parameters<CLIP["loss"]>[1]) => {
     const names = [...clip.parameters.keys()];
     const tensors = [...clip.parameters.values()].map(({ tensor }) => tensor);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { evaluate, grad, graph, input, l2norm, type Value } from "../graph/index.js";
+import { evaluate, grad, graph, input, l2norm, type Tensor, type Value } from "../graph/index.js";
 import {
   assertClose,
   assertGradients,
@@ -9,7 +9,18 @@ import {
   numbers,
   runOnce,
 } from "../graph/testing.js";
-import { contrastiveLoss } from "./contrastive.js";
+import { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
+import { globalSimilarities } from "./similarity.js";
+
+interface Inputs extends ContrastiveOptions {
+  readonly text: Tensor;
+  readonly image: Tensor;
+  readonly scale: Tensor;
+}
+
+function lossOf({ text, image, scale, ...options }: Inputs): Tensor {
+  return contrastiveLoss(globalSimilarities({ text, image }, scale), options);
+}
 
 interface Pairs {
   /** [B, B] (text, image): cosine similarities. */
@@ -48,7 +59,7 @@ function unit(rows: Value): Value {
 
 function build(options: { decoupled?: boolean; excluded?: boolean; batch?: number }) {
   const { decoupled = false, excluded = false, batch = BATCH } = options;
-  return contrastiveLoss({
+  return lossOf({
     text: input("text", [batch, WIDTH]),
     image: input("image", [batch, WIDTH]),
     scale: input("scale", []),
@@ -84,7 +95,7 @@ for (const decoupled of [false, true]) {
       await assertRuns(graph({ loss }), values, 1e-5, what);
       assertGradients(
         (x) =>
-          contrastiveLoss({
+          lossOf({
             text: x.text!,
             image: x.image!,
             scale: x.scale!,
@@ -104,7 +115,7 @@ test("with every other pair excluded there is nothing to tell apart, and nothing
     scale: input("scale", []),
     excluded: input("excluded", [2, 2], "bool"),
   };
-  const loss = contrastiveLoss(inputs);
+  const loss = lossOf(inputs);
   const [byText, byScale] = grad(loss, [inputs.text, inputs.scale]);
   const results = evaluate(graph({ loss, byText: byText!, byScale: byScale! }), {
     text: unit(floats([2, WIDTH])),
@@ -124,7 +135,7 @@ for (const decoupled of [false, true]) {
       image: input("image", [3, WIDTH]),
       scale: input("scale", []),
     };
-    const loss = contrastiveLoss({ ...inputs, decoupled });
+    const loss = lossOf({ ...inputs, decoupled });
     const gradients = grad(loss, Object.values(inputs));
     const g = graph({
       loss,
@@ -155,7 +166,7 @@ for (const decoupled of [false, true]) {
 test("batches that do not match, or have no fixed size, are refused", () => {
   const scale = input("scale", []);
   const call = (texts: number | string, images: number | string) =>
-    contrastiveLoss({ text: input("t", [texts, 3]), image: input("i", [images, 3]), scale });
+    lossOf({ text: input("t", [texts, 3]), image: input("i", [images, 3]), scale });
   assert.throws(() => call(2, 3), /as many texts as images.*texts are \[2, 3\], images \[3, 3\]/);
   assert.throws(() => call("batch", "batch"), /a fixed number/);
 });

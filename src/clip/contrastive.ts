@@ -1,65 +1,90 @@
 import {
+  abs,
   add,
   constant,
   div,
+  exp,
   formatShape,
   less,
+  log,
   logSumExp,
-  matmul,
   matrixTranspose,
+  maximum,
   mean,
-  mul,
+  neg,
   or,
   sub,
   sum,
   type Tensor,
   where,
 } from "../graph/index.js";
+import type { Similarities } from "./similarity.js";
 
-/** What the contrastive loss compares. */
-export interface ContrastiveInputs {
-  /** [B, L], rows of length 1. */
-  readonly text: Tensor;
-  /** [B, L], rows of length 1; row i belongs to text i. */
-  readonly image: Tensor;
-  /** Scalar that multiplies cosine similarities. */
-  readonly scale: Tensor;
+/** What decides the contrastive loss beside the similarities. */
+export interface ContrastiveOptions {
   /** bool [B, B] (text, image): pairs that are no negatives, for example of equal captions. */
   readonly excluded?: Tensor | undefined;
   /** Leave matching pairs out of the denominators (DCL, Yeh et al., 2021); default false. */
   readonly decoupled?: boolean;
+  /**
+   * x-clip's `log(x + 1e-20)`: similarities and denominators whose exponential is less count as 1e-20.
+   * Default false.
+   */
+  readonly floored?: boolean;
 }
 
 /** Takes a similarity out of a log-sum-exp; finite, so that a row without negatives stays finite. */
 const EXCLUDED = -1e30;
 
+/** The logarithm of what x-clip adds to every exponential. */
+const FLOOR = Math.log(1e-20);
+
 /**
  * InfoNCE in both directions (Radford et al., 2021): the mean over pairs of
  * log(sum of exp over the candidates) - the pair's own similarity, averaged over the two directions.
  */
-export function contrastiveLoss(inputs: ContrastiveInputs): Tensor {
-  const { text, image, scale, excluded, decoupled = false } = inputs;
-  const batch = text.shape[0];
-  if (typeof batch !== "number" || image.shape[0] !== batch) {
+export function contrastiveLoss(
+  { textToImage, imageToText }: Similarities,
+  { excluded, decoupled = false, floored = false }: ContrastiveOptions = {},
+): Tensor {
+  const direction = (similarities: Tensor, excluded: Tensor | undefined) => {
+    const matching = identityMask(similarities);
+    const own = sum(where(matching, similarities, 0), 1); // [B]
+    let hidden = decoupled ? matching : undefined;
+    if (excluded) hidden = hidden ? or(hidden, excluded) : excluded;
+    const candidates = logSumExp(hidden ? where(hidden, EXCLUDED, similarities) : similarities, 1);
+    if (floored) return mean(sub(addExp(candidates, FLOOR), addExp(own, FLOOR)), 0);
+    // Where nothing is left to tell a pair from, there is nothing to learn: the difference is zero.
+    const sums = hidden ? where(less(candidates, EXCLUDED / 2), own, candidates) : candidates;
+    return mean(sub(sums, own), 0);
+  };
+  return div(
+    add(
+      direction(textToImage, excluded),
+      direction(imageToText, excluded && matrixTranspose(excluded)),
+    ),
+    2,
+  );
+}
+
+/** log(exp x + exp c), without overflow. */
+function addExp(x: Tensor, c: number): Tensor {
+  const away = neg(abs(sub(x, c)));
+  return add(maximum(x, c), log(add(exp(away), 1)));
+}
+
+/** bool [B, B]: the matching pairs. Throws unless the matrix is square and of a fixed size. */
+export function identityMask({ shape }: Tensor): Tensor {
+  const [batch, other] = shape;
+  if (typeof batch !== "number" || other !== batch) {
     throw new Error(
-      `the contrastive loss needs as many texts as images, and a fixed number: ` +
-        `texts are ${formatShape(text.shape)}, images ${formatShape(image.shape)}`,
+      `a contrastive loss needs as many texts as images, and a fixed number: ` +
+        `similarities are ${formatShape(shape)}`,
     );
   }
-  const logits = mul(matmul(text, matrixTranspose(image)), scale); // [B text, B image]
-  const own = mul(sum(mul(text, image), -1), scale); // [B]
-  const identity = constant(
+  return constant(
     Array.from({ length: batch * batch }, (_, i) => Number(i % (batch + 1) === 0)),
     [batch, batch],
     "bool",
   );
-  let hidden = decoupled ? identity : undefined;
-  if (excluded) hidden = hidden ? or(hidden, excluded) : excluded;
-  const candidates = hidden ? where(hidden, EXCLUDED, logits) : logits;
-  const denominator = (axis: number) => {
-    const sum = logSumExp(candidates, axis);
-    // Where nothing is left to tell a pair from, there is nothing to learn: the difference is zero.
-    return hidden ? where(less(sum, EXCLUDED / 2), own, sum) : sum;
-  };
-  return mean(sub(div(add(denominator(1), denominator(0)), 2), own), 0);
 }

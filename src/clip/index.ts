@@ -3,10 +3,28 @@
  *
  * @module
  */
-export { CLIP, type ClipInputs, type LossOptions } from "./clip.js";
-export { type ContrastiveInputs, contrastiveLoss } from "./contrastive.js";
+export {
+  CLIP,
+  type ClipInputs,
+  type InputOptions,
+  type Losses,
+  type LossOptions,
+  type LossTerms,
+} from "./clip.js";
+export { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
+export type { Encoders, ImageEncoder, TextEncoder } from "./encoders.js";
+export { retrievedSimilarities } from "./hopfield.js";
+export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
 export { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
 export { type Preset, type PresetName, presets } from "./presets.js";
+export { sigmoidLoss } from "./sigmoid.js";
+export {
+  globalSimilarities,
+  type Latents,
+  type Similarities,
+  tokenwiseSimilarities,
+} from "./similarity.js";
+export { similarityRegularisation } from "./similarity-regularisation.js";
 export { TextTransformer, type TextTransformerOptions } from "./text-transformer.js";
 export {
   keptPatches,

@@ -66,7 +66,7 @@ export class TrainingStep {
 
   static async compile(options: TrainingStepOptions): Promise<TrainingStep> {
     const { clip, batchSize, textLength, weights, runtime } = options;
-    const inputs = clip.inputs(batchSize, { textLength, dropPatches: true });
+    const inputs = clip.inputs(batchSize, { textLength, training: true });
     const excluded = input("excluded", [batchSize, batchSize], "bool");
     const loss = clip.loss(inputs, { ...options.loss, excluded });
     const gradients = parameterGradients(loss, clip.parameters);
