@@ -1,7 +1,14 @@
-import { CLIP, type ClipInputs, clipOptionsSchema, type LossOptions } from "../src/clip/index.js";
-import type { Data } from "../src/graph/index.js";
+import {
+  CLIP,
+  type ClipInputs,
+  type ClipOptions,
+  clipOptionsSchema,
+  type LossOptions,
+} from "../src/clip/index.js";
+import { concat, type Data, type Tensor } from "../src/graph/index.js";
 import { parameterGradients } from "../src/nn/index.js";
 import { compare, type Difference, tolerances } from "./compare.js";
+import { customEncoders } from "./custom-encoders.js";
 import { type Fixture, float, floats, ints, tensor } from "./fixture.js";
 import { compareGradients, parameterFeeds, runOnce, runWithGradients, Unsupported } from "./run.js";
 
@@ -10,23 +17,30 @@ export function camelCase(name: string): string {
   return name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
+/** Whether to ask for x-clip's numbers where they differ from what its papers say. */
+export type Compat = ClipOptions["compat"];
+
 /** The model of a case. Throws Unsupported for x-clip options that Clipsmith does not have. */
-export function clipOf(fixture: Fixture): CLIP {
-  const options = Object.entries(fixture.constructorOptions).map(
+export function clipOf(fixture: Fixture, compat?: Compat): CLIP {
+  const { text_encoder: _, image_encoder: __, ...described } = fixture.constructorOptions;
+  const options = Object.entries(described).map(
     ([name, value]) => [camelCase(name), value] as const,
   );
   const missing = options
     .map(([name]) => name)
     .filter((name) => !(name in clipOptionsSchema.shape));
   if (missing.length > 0) throw new Unsupported(missing.join(", "));
-  return new CLIP(Object.fromEntries(options));
+  return new CLIP(
+    { ...Object.fromEntries(options), compat },
+    customEncoders(fixture.constructorOptions),
+  );
 }
 
-const plainForward = ["text", "image", "return_loss"];
+const knownForward = ["text", "image", "return_loss", "aug_text", "aug_image"];
 
 function lossOptions(fixture: Fixture): LossOptions {
   const { freeze_image_encoder, freeze_text_encoder, ...rest } = fixture.forward;
-  const missing = Object.keys(rest).filter((name) => !plainForward.includes(name));
+  const missing = Object.keys(rest).filter((name) => !knownForward.includes(name));
   if (missing.length > 0) throw new Unsupported(missing.map(camelCase).join(", "));
   return {
     freezeImageEncoder: freeze_image_encoder === true,
@@ -34,53 +48,126 @@ function lossOptions(fixture: Fixture): LossOptions {
   };
 }
 
-function latents(clip: CLIP, { text, image, patchIndices }: ClipInputs) {
+/** Encodings and latents of a batch with all its views, under x-clip's names. */
+function latents(
+  clip: CLIP,
+  text: Tensor,
+  image: Tensor,
+  patchIndices?: Tensor,
+): Record<string, Tensor> {
   const encodedText = clip.encodeText(text);
   const encodedImage = clip.encodeImage(image, patchIndices);
   return {
     enc_text: encodedText,
     enc_image: encodedImage,
     text_latents: clip.textLatents(encodedText),
-    image_latents: clip.imageLatents(encodedImage),
+    image_latents: clip.imageLatents(encodedImage, patchIndices),
+    text_latents_extra: clip.textLatentsExtra(encodedText),
+    image_latents_extra: clip.imageLatentsExtra(encodedImage, patchIndices),
   };
 }
 
 /** One forward and backward in training mode, and the same parameters in evaluation. */
-export async function runClipCase(fixture: Fixture): Promise<Difference[]> {
-  const clip = clipOf(fixture);
-  const options = lossOptions(fixture);
+export async function runClipCase(fixture: Fixture, compat?: Compat): Promise<Difference[]> {
+  const clip = clipOf(fixture, compat);
   const [batch, textLength] = tensor(fixture, "in.text").shape as [number, number];
-  const parameters = parameterFeeds(fixture, clip.parameters);
   const feeds: Record<string, Data> = {
-    ...Object.fromEntries(parameters),
+    ...Object.fromEntries(parameterFeeds(fixture, clip.parameters)),
     text: ints(fixture, "in.text"),
     image: float(fixture, "in.image"),
   };
-  const differences: Difference[] = [];
+  const differences = fixture.kind === "eval" ? [] : await compareTraining(fixture, clip, feeds);
 
-  if (fixture.kind === "train") {
-    const inputs = clip.inputs(batch, { textLength, training: true });
-    if (inputs.patchIndices) feeds.patchIndices = ints(fixture, "in.patch_indices");
-    const loss = clip.loss(inputs, options);
-    const { results, gradients } = await runWithGradients(
-      { loss, ...latents(clip, inputs) },
-      parameterGradients(loss, clip.parameters),
-      feeds,
-    );
-    const expectedLoss = float(fixture, "out.loss");
-    differences.push(
-      compare("loss", "loss", results.loss as Float32Array, expectedLoss, tolerances.loss),
-      ...compareOutputs(fixture, "out.", results),
-      ...compareGradients(fixture, gradients),
-    );
+  const { text, image } = clip.inputs(batch, { textLength });
+  const evaluation = latents(clip, text, image);
+  const compared = clip.options.useAllTokenEmbeds ? "tokenSimilarities" : "similarities";
+  const { text_latents, image_latents, text_latents_extra, image_latents_extra } = evaluation;
+  const results = await runOnce(
+    {
+      ...evaluation,
+      sim: clip[compared](text_latents!, image_latents!),
+      sim_image_to_text: clip[compared](text_latents_extra!, image_latents_extra!),
+    },
+    feeds,
+  );
+  return [...differences, ...compareOutputs(fixture, "out.eval.", results)];
+}
+
+async function compareTraining(
+  fixture: Fixture,
+  clip: CLIP,
+  feeds: Readonly<Record<string, Data>>,
+): Promise<Difference[]> {
+  const [batch, textLength] = tensor(fixture, "in.text").shape as [number, number];
+  const { inputs, views } = trainingInputs(fixture, clip, batch, textLength);
+  const { text, image, patchIndices } = inputs;
+  const { loss } = clip.losses(inputs, lossOptions(fixture));
+  const together = (first: Tensor, more: readonly Tensor[] = []) =>
+    more.length > 0 ? concat([first, ...more], 0) : first;
+  const outputs = latents(
+    clip,
+    together(text, inputs.augText),
+    together(image, inputs.augImage),
+    patchIndices,
+  );
+  const { results, gradients } = await runWithGradients(
+    { loss, ...outputs },
+    parameterGradients(loss, clip.parameters),
+    { ...feeds, ...views },
+  );
+  // Every rank of a distributed case has the loss of the whole batch.
+  const ranks = [...floats(fixture, "out.")].filter(([name]) => /^rank\d+\.loss$/.test(name));
+  const losses = [["loss", float(fixture, "out.loss")] as const, ...ranks];
+  return [
+    ...losses.map(([name, expected]) =>
+      compare("loss", name, results.loss as Float32Array, expected, tolerances.loss),
+    ),
+    ...compareOutputs(fixture, "out.", {
+      ...results,
+      ...(clip.options.textCausalMask && {
+        enc_text: eosBack(results.enc_text as Float32Array, fixture, clip),
+      }),
+    }),
+    ...compareGradients(fixture, gradients),
+  ];
+}
+
+/**
+ * Encodings [B, T, D] with end tokens back in their place: what a training case keeps is what the encoder
+ * gave, before x-clip moves them.
+ */
+function eosBack(encoded: Float32Array, fixture: Fixture, { options }: CLIP): Float32Array {
+  const { dimText: width, textEosId } = options;
+  const text = ints(fixture, "in.text");
+  const [, length] = tensor(fixture, "in.text").shape as [number, number];
+  const moved = new Float32Array(encoded.length);
+  for (let row = 0; row < encoded.length / width / length; row++) {
+    const eos = text.subarray(row * length, (row + 1) * length).indexOf(textEosId!);
+    for (let t = 0; t < length; t++) {
+      const from = t === eos ? 0 : t < eos ? t + 1 : t;
+      const at = (row * length + from) * width;
+      moved.set(encoded.subarray(at, at + width), (row * length + t) * width);
+    }
   }
+  return moved;
+}
 
-  const inputs = clip.inputs(batch, { textLength });
-  const evaluation = latents(clip, inputs);
-  const sim = clip.similarities(evaluation.text_latents, evaluation.image_latents);
-  const results = await runOnce({ ...evaluation, sim }, feeds);
-  differences.push(...compareOutputs(fixture, "out.eval.", results));
-  return differences;
+/** The inputs of training, and what the case feeds to them beside text and image. */
+function trainingInputs(fixture: Fixture, clip: CLIP, batch: number, textLength: number) {
+  const count = (prefix: string) =>
+    [...fixture.tensors.keys()].filter((name) => name.startsWith(prefix)).length;
+  const [augTexts, augImages] = [count("in.aug_text."), count("in.aug_image.")];
+  const inputs: ClipInputs = clip.inputs(batch, {
+    textLength,
+    training: true,
+    augTexts,
+    augImages,
+  });
+  const views: Record<string, Data> = {};
+  for (let i = 0; i < augTexts; i++) views[`augText.${i}`] = ints(fixture, `in.aug_text.${i}`);
+  for (let i = 0; i < augImages; i++) views[`augImage.${i}`] = float(fixture, `in.aug_image.${i}`);
+  if (inputs.patchIndices) views.patchIndices = ints(fixture, "in.patch_indices");
+  return { inputs, views };
 }
 
 /** Compares the outputs that both the case and the results have. */

@@ -18,7 +18,8 @@ function row(result: CaseResult): string[] {
 function verdict(result: CaseResult): string {
   if ("missing" in result) return `not supported: ${result.missing}`;
   if ("failure" in result) return `FAILED: ${result.failure}`;
-  return passed(result) ? "ok" : "OFF";
+  if (!passed(result)) return "OFF";
+  return result.compat ? 'ok with compat: "x-clip"' : "ok";
 }
 
 function print(results: readonly CaseResult[]): void {

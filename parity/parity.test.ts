@@ -227,17 +227,14 @@ test("x-clip's names become Clipsmith's", () => {
 
 test("an option that Clipsmith lacks is named, in a module too", async () => {
   const clip = await changedCase("dcl", (_, description) => {
-    description.ctor.use_all_token_embeds = true;
-    description.ctor.extra_latent_projection = true;
+    description.ctor.use_rainbows = true;
+    description.ctor.rainbow_depth = 7;
   });
-  assert.deepEqual(await run(clip), {
-    name: "changed",
-    missing: "useAllTokenEmbeds, extraLatentProjection",
-  });
+  assert.deepEqual(await run(clip), { name: "changed", missing: "useRainbows, rainbowDepth" });
   const forward = await changedCase("dcl", (_, description) => {
-    (description.forward as Record<string, unknown>).aug_text = ["in.aug_text.0"];
+    (description.forward as Record<string, unknown>).aug_sound = ["in.aug_sound.0"];
   });
-  assert.deepEqual(await run(forward), { name: "changed", missing: "augText" });
+  assert.deepEqual(await run(forward), { name: "changed", missing: "augSound" });
   const module = await changedCase("module_geglu", (_, description) => {
     description.ctor.type = "Rainbow";
   });

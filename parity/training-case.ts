@@ -1,5 +1,5 @@
 import { TrainingStep } from "../src/train/step.js";
-import { clipOf } from "./clip-case.js";
+import { type Compat, clipOf } from "./clip-case.js";
 import { compare, type Difference, tolerances } from "./compare.js";
 import { type Fixture, float, floats, ints, tensor } from "./fixture.js";
 import { parameterFeeds } from "./run.js";
@@ -13,8 +13,8 @@ interface Optimizer {
 }
 
 /** A whole training over a few batches in turn: every loss, and the parameters at the end. */
-export async function runTrainingCase(fixture: Fixture): Promise<Difference[]> {
-  const clip = clipOf(fixture);
+export async function runTrainingCase(fixture: Fixture, compat?: Compat): Promise<Difference[]> {
+  const clip = clipOf(fixture, compat);
   const steps = fixture.description.steps as number;
   const { lr, betas, eps, weight_decay } = fixture.description.optimizer as unknown as Optimizer;
   const [batchSize, textLength] = tensor(fixture, "in.text.0").shape as [number, number];
