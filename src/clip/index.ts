@@ -32,3 +32,10 @@ export {
   VisionTransformer,
   type VisionTransformerOptions,
 } from "./vision-transformer.js";
+export {
+  SimCLR,
+  type SimClrOptions,
+  SimSiam,
+  type VisualSslInputs,
+  type VisualSslOptions,
+} from "./visual-ssl/index.js";

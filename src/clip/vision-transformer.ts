@@ -4,6 +4,7 @@ import {
   constant,
   formatShape,
   gather,
+  input,
   linear,
   mean,
   reshape,
@@ -11,6 +12,7 @@ import {
   transpose,
 } from "../graph/index.js";
 import { fanIn, type Scope, Transformer, type TransformerOptions } from "../nn/index.js";
+import { ClipsmithError } from "../util/errors.js";
 
 /** Options of {@link VisionTransformer}. */
 export interface VisionTransformerOptions extends TransformerOptions {
@@ -21,6 +23,9 @@ export interface VisionTransformerOptions extends TransformerOptions {
   readonly patchSize: number;
   readonly channels: number;
 }
+
+/** x-clip's parts of the encoder, by which it counts hidden layers. */
+const CHILDREN = ["to_tokens", "pos_emb", "patch_dropout", "transformer", "to_cls_tokens"];
 
 /** Patches, positions, a Transformer, and a pooled token in front (Dosovitskiy et al., 2020). */
 export class VisionTransformer {
@@ -49,16 +54,67 @@ export class VisionTransformer {
    * @param kept int32 [B, K]: the patches that are kept, in this order (patch dropout); default all.
    */
   call(pictures: Tensor, kept?: Tensor): Tensor {
+    return this.#run(pictures, kept, () => {});
+  }
+
+  /**
+   * What a layer gives for pictures [B, C, H, W]: of layer -1, all of {@link call}; of any other, its
+   * tokens in one row, [B, T D].
+   *
+   * @param layer a layer's name as in x-clip (`to_tokens`, `patch_dropout`, `transformer`,
+   *   `transformer.layers.3.1`, `to_cls_tokens`, ...), `transformer.layers.3` for the stream after that
+   *   layer, or the place of one of x-clip's five children: 0 or -5 `to_tokens`, 2 or -3
+   *   `patch_dropout`, 3 or -2 `transformer`, 4 `to_cls_tokens`.
+   * @throws ClipsmithError if there is no such layer, or it does not depend on the picture (`pos_emb`).
+   */
+  representation(layer: number | string, pictures: Tensor, kept?: Tensor): Tensor {
+    const outputs = new Map<string, Tensor>();
+    const output = this.#run(pictures, kept, (name, tensor) => outputs.set(name, tensor));
+    if (layer === -1) return output;
+    const found = outputs.get(typeof layer === "string" ? layer : (CHILDREN.at(layer) ?? ""));
+    if (found === undefined) {
+      throw new ClipsmithError(
+        `the image encoder has no hidden layer ${JSON.stringify(layer)} that can be used; choose -1 ` +
+          `for its output, the place of one of its children ${CHILDREN.join(", ")}, save pos_emb, or ` +
+          `one of ${[...outputs.keys()].map((name) => `"${name}"`).join(", ")}`,
+      );
+    }
+    const width = found.shape.slice(1).reduce<number>((a, b) => a * (b as number), 1);
+    return reshape(found, [found.shape[0]!, width]);
+  }
+
+  /**
+   * The last axis of {@link representation}.
+   *
+   * @param patches how many patches are kept, K; default all.
+   */
+  representationWidth(layer: number | string, patches = patchCount(this.#options)): number {
+    const { imageSize, channels } = this.#options;
+    const picture = input("picture", [1, channels, imageSize, imageSize]);
+    const kept = input("kept", [1, patches], "int32");
+    return this.representation(layer, picture, kept).shape.at(-1) as number;
+  }
+
+  #run(
+    pictures: Tensor,
+    kept: Tensor | undefined,
+    onOutput: (name: string, output: Tensor) => void,
+  ): Tensor {
     const patches = this.#patches(pictures); // [B, P, C p p]
+    const embed = (x: Tensor) => linear(x, this.#tokens.weight, this.#tokens.bias);
+    onOutput("to_tokens", embed(patches));
     // Patches are dropped before they are embedded, which gives the same tokens for less work.
-    const tokens = linear(
-      kept ? gatherPatches(patches, kept) : patches,
-      this.#tokens.weight,
-      this.#tokens.bias,
-    );
+    const tokens = embed(kept ? gatherPatches(patches, kept) : patches);
     const positions = kept ? gather(this.#positions, kept) : this.#positions;
-    const encoded = this.#transformer.call(add(tokens, positions));
-    return concat([linear(mean(encoded, 1, true), this.#pool), encoded], 1);
+    const placed = add(tokens, positions);
+    onOutput("patch_dropout", placed);
+    const encoded = this.#transformer.call(placed, {
+      onOutput: (name, output) => onOutput(`transformer.${name}`, output),
+    });
+    onOutput("transformer", encoded);
+    const pooled = linear(mean(encoded, 1, true), this.#pool);
+    onOutput("to_cls_tokens", pooled);
+    return concat([pooled, encoded], 1);
   }
 
   /** Cuts pictures into flat patches, channels last, row by row. */

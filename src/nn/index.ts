@@ -4,6 +4,7 @@
  * @module
  */
 export { Attention, type AttentionInputs, type AttentionOptions } from "./attention.js";
+export { BatchNorm } from "./batch-norm.js";
 export { BufferUpdates } from "./buffer-updates.js";
 export { FeedForward, geglu } from "./feed-forward.js";
 export { LayerNorm } from "./layer-norm.js";
@@ -16,4 +17,4 @@ export {
   Scope,
 } from "./parameters.js";
 export { RotaryEmbedding, rotate } from "./rotary.js";
-export { Transformer, type TransformerOptions } from "./transformer.js";
+export { Transformer, type TransformerInputs, type TransformerOptions } from "./transformer.js";
