@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { random } from "../util/random.js";
-import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+import {
+  type AugmentOptions,
+  augmentInto,
+  normaliseInto,
+  type PixelFormat,
+  sslAugmentation,
+} from "./augment.js";
 
 const FORMAT: PixelFormat = {
   size: 9,
@@ -220,4 +226,98 @@ test("brightness scales, contrast pivots about mid-grey, in grey pictures too", 
   const spread = values({ colour: { contrast: 0.5 } }, 28);
   assert.equal(Math.min(...spread), 0, "clamped at black");
   assert.ok(Math.max(...spread) <= 77.75 && Math.max(...spread) > 75, "half way to mid-grey");
+});
+
+test("colours change as often as asked", () => {
+  const colour = { brightness: 0.5, contrast: 0.5, saturation: 0.5, hue: 0.1 };
+  const plain = normalise(flat([200, 50, 10]));
+  const unchanged = (options: AugmentOptions) =>
+    Array.from({ length: 400 }, (_, key) => augment(flat([200, 50, 10]), options, { key })).filter(
+      (out) => out.every((value, i) => value === plain[i]),
+    ).length;
+  assert.equal(unchanged({ colour }), 0);
+  assert.equal(unchanged({ colour: { ...colour, probability: 0 } }), 400);
+  const kept = unchanged({ colour: { ...colour, probability: 0.3 } });
+  // Four standard deviations about 280.
+  assert.ok(Math.abs(kept - 280) < 37, `${kept} of 400 kept their colours`);
+  const grey = augment(flat([200, 50, 10]), { colour: { probability: 0 }, greyscale: 1 });
+  near(grey[0]!, grey[81]!);
+});
+
+test("options that draw nothing do not move the random numbers of others", () => {
+  const options: AugmentOptions = {
+    crop: [0.4, 1],
+    flip: 0.5,
+    colour: { hue: 0.2 },
+    greyscale: 0.5,
+  };
+  const with0 = { ...options, blur: { probability: 0, sigma: [1, 2] } } as const;
+  for (let key = 0; key < 10; key++) {
+    assert.deepEqual(
+      augment(noise(PLAIN), with0, { key }),
+      augment(noise(PLAIN), options, { key }),
+    );
+  }
+});
+
+/** Blurs by the sum over a square of the product of two bells, edges repeated. */
+function plainBlur(planes: Float32Array, size: number, sigma: number, radius: number): number[] {
+  const within = (i: number) => Math.max(0, Math.min(i, size - 1));
+  const area = size * size;
+  return Array.from(planes, (_, i) => {
+    const [plane, y, x] = [Math.floor(i / area), Math.floor((i % area) / size), i % size];
+    let sum = 0;
+    let weights = 0;
+    for (let dy = -radius; dy <= radius; dy++) {
+      for (let dx = -radius; dx <= radius; dx++) {
+        const weight = Math.exp(-(dx ** 2 + dy ** 2) / (2 * sigma ** 2));
+        sum += weight * planes[plane * area + within(y + dy) * size + within(x + dx)]!;
+        weights += weight;
+      }
+    }
+    return sum / weights;
+  });
+}
+
+test("blur is Gaussian, in normalised and in grey pictures too", () => {
+  const grey: PixelFormat = { size: 8, channels: 1, mean: [0.5], std: [0.3] };
+  for (const [format, sigma, radius] of [
+    [PLAIN, 1.5, 1],
+    [FORMAT, 0.8, 2],
+    [FORMAT, 5, 12],
+    [grey, 1, 1],
+  ] as const) {
+    const pixels = noise(format);
+    const blur = { sigma: [sigma, sigma], radius } as const;
+    const out = augment(pixels, { blur }, { format });
+    const expected = plainBlur(normalise(pixels, format), format.size, sigma, radius);
+    for (const [i, value] of out.entries()) near(value, expected[i]!);
+    // Three standard deviations are reached without a radius.
+    const wide = augment(pixels, { blur: { sigma: [sigma, sigma] } }, { format });
+    const whole = plainBlur(normalise(pixels, format), format.size, sigma, Math.ceil(3 * sigma));
+    for (const [i, value] of wide.entries()) near(value, whole[i]!);
+  }
+});
+
+test("blur comes as often and as strongly as asked", () => {
+  const pixels = new Uint8Array(9 * 9 * 3);
+  pixels.fill(255, 40 * 3, 41 * 3);
+  const blur = { probability: 0.25, sigma: [0.5, 1.5], radius: 4 } as const;
+  const centres = Array.from({ length: 400 }, (_, key) => augment(pixels, { blur }, { key })[40]!);
+  const blurred = centres.filter((value) => value < 1);
+  // Four standard deviations about 100.
+  assert.ok(Math.abs(blurred.length - 100) < 35, `${blurred.length} of 400 were blurred`);
+  const centreAt = (sigma: number) => {
+    const bells = Array.from({ length: 9 }, (_, i) => Math.exp(-((i - 4) ** 2) / (2 * sigma ** 2)));
+    return 1 / bells.reduce((a, b) => a + b, 0) ** 2;
+  };
+  assert.ok(Math.min(...blurred) >= centreAt(1.5) - 1e-6 && Math.min(...blurred) < centreAt(1.35));
+  assert.ok(Math.max(...blurred) <= centreAt(0.5) + 1e-6 && Math.max(...blurred) > centreAt(0.65));
+});
+
+test("views of self-supervision differ, and stay pictures", () => {
+  const pixels = noise(PLAIN);
+  const views = Array.from({ length: 5 }, (_, key) => augment(pixels, sslAugmentation, { key }));
+  assert.equal(new Set(views.map((view) => view.join())).size, 5);
+  for (const view of views) assert.ok(view.every((value) => value >= 0 && value <= 1.000001));
 });

@@ -1,4 +1,5 @@
 import type { Random } from "../util/random.js";
+import { blur } from "./blur.js";
 import { LUMA, lumaOf, type Rgb, WHITE } from "./colour.js";
 
 /** How pixels are laid out and normalised. */
@@ -31,6 +32,8 @@ export interface AugmentOptions {
    */
   readonly colour?:
     | {
+        /** Probability of changing colours at all; default 1. */
+        readonly probability?: number | undefined;
         readonly brightness?: number | undefined;
         readonly contrast?: number | undefined;
         readonly saturation?: number | undefined;
@@ -39,7 +42,30 @@ export interface AugmentOptions {
     | undefined;
   /** Probability of taking all colour away. */
   readonly greyscale?: number | undefined;
+  /** Gaussian blur of the result. */
+  readonly blur?:
+    | {
+        /** Probability of blurring; default 1. */
+        readonly probability?: number | undefined;
+        /** Least and greatest standard deviation, in pixels, each above 0. */
+        readonly sigma: readonly [number, number];
+        /** How many pixels the kernel reaches each way; default three standard deviations. */
+        readonly radius?: number | undefined;
+      }
+    | undefined;
 }
+
+/**
+ * The changes that x-clip makes to the views of visual self-supervision, in its strengths; here each
+ * picture draws its own.
+ */
+export const sslAugmentation: AugmentOptions = {
+  crop: [0.08, 1],
+  flip: 0.5,
+  colour: { probability: 0.3, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 },
+  greyscale: 0.2,
+  blur: { probability: 0.2, sigma: [1, 2], radius: 1 },
+};
 
 /** Writes (v / 255 - mean) / std of `pixels` [H, W, C] to `out` [C, H, W]. */
 export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: PixelFormat): void {
@@ -53,8 +79,8 @@ export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: Pix
 
 /**
  * Like {@link normaliseInto}, of a randomly changed picture. All geometry is one affine map, sampled
- * bilinearly, and all colour one linear map, so the cost is a single pass whatever the options. The
- * same stream of random numbers gives the same result.
+ * bilinearly, and all colour one linear map, so the cost is a single pass whatever the options, save
+ * blur, which has its own. The same stream of random numbers gives the same result.
  */
 export function augmentInto(
   out: Float32Array,
@@ -67,6 +93,7 @@ export function augmentInto(
   const area = size * size;
   const [xx, xy, x0, yx, yy, y0] = drawGeometry(options, size, random);
   const { matrix, offset } = drawColour(options, channels, random);
+  const blurred = drawBlur(options, random);
   const [rr, rg, rb, gr, gg, gb, br, bg, bb] = matrix;
   const { factor: factorR, shift: shiftR } = normaliser(format, 0);
   const { factor: factorG, shift: shiftG } = normaliser(format, channels === 3 ? 1 : 0);
@@ -124,6 +151,8 @@ export function augmentInto(
       }
     }
   }
+  // A mean of normalised values is the mean normalised, so that blur may come last.
+  if (blurred) blur(out, size, blurred.sigma, blurred.radius);
 }
 
 /** (v / 255 - mean) / std as v * factor + shift. */
@@ -171,6 +200,18 @@ function drawGeometry(options: AugmentOptions, size: number, random: Random): Af
   return [xx, xy, x0, yx, yy, y0];
 }
 
+/** How strongly to blur, if at all. */
+function drawBlur(
+  options: AugmentOptions,
+  random: Random,
+): { sigma: number; radius: number } | undefined {
+  if (options.blur === undefined) return undefined;
+  const { probability = 1, sigma: range, radius } = options.blur;
+  const sigma = random.between(...range);
+  if (random.uniform() >= probability) return undefined;
+  return { sigma, radius: radius ?? Math.ceil(3 * sigma) };
+}
+
 type Matrix = readonly [number, number, number, number, number, number, number, number, number];
 
 /** A map of colours in 0 to 255: a 3 x 3 matrix by rows, and what is added to each channel. */
@@ -180,11 +221,16 @@ function drawColour(
   random: Random,
 ): { matrix: Matrix; offset: number } {
   const { brightness = 0, contrast = 0, saturation = 0, hue = 0 } = options.colour ?? {};
-  const light = random.between(1 - brightness, 1 + brightness);
-  const spread = random.between(1 - contrast, 1 + contrast);
-  const drawnSaturation = random.between(1 - saturation, 1 + saturation);
-  const vividness = random.uniform() < (options.greyscale ?? 0) ? 0 : drawnSaturation;
-  const turn = random.between(-hue, hue) * 2 * Math.PI;
+  const drawn = {
+    light: random.between(1 - brightness, 1 + brightness),
+    spread: random.between(1 - contrast, 1 + contrast),
+    saturation: random.between(1 - saturation, 1 + saturation),
+    grey: random.uniform() < (options.greyscale ?? 0),
+    turn: random.between(-hue, hue) * 2 * Math.PI,
+  };
+  const changes = random.uniform() < (options.colour?.probability ?? 1);
+  const { light, spread, turn } = changes ? drawn : { light: 1, spread: 1, turn: 0 };
+  const vividness = drawn.grey ? 0 : changes ? drawn.saturation : 1;
   const gain = light * spread;
   const offset = 127.5 * (1 - spread);
   if (channels === 1) return { matrix: [gain, 0, 0, 0, gain, 0, 0, 0, gain], offset };

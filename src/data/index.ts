@@ -1,5 +1,11 @@
 /** Collections of captioned pictures, and pictures as pixels. */
-export { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+export {
+  type AugmentOptions,
+  augmentInto,
+  normaliseInto,
+  type PixelFormat,
+  sslAugmentation,
+} from "./augment.js";
 export { readCollection } from "./collection.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {

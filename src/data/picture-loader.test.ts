@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import sharp from "sharp";
 import { random } from "../util/random.js";
-import { augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
 import { decodePicture } from "./picture.js";
 import { PictureLoader, type PictureLoaderOptions } from "./picture-loader.js";
 
@@ -47,11 +47,15 @@ async function withLoader(
   }
 }
 
-async function direct(picture: string, key?: readonly (string | number)[]): Promise<Float32Array> {
+async function direct(
+  picture: string,
+  key?: readonly (string | number)[],
+  augment: AugmentOptions = AUGMENT,
+): Promise<Float32Array> {
   const out = new Float32Array(LENGTH);
   const pixels = await decodePicture(picture, FORMAT);
   if (key === undefined) normaliseInto(out, pixels, FORMAT);
-  else augmentInto(out, pixels, FORMAT, AUGMENT, random(...key));
+  else augmentInto(out, pixels, FORMAT, augment, random(...key));
   return out;
 }
 
@@ -149,6 +153,40 @@ test("a blend is the weighted mean of two pictures, changed alike", async () => 
     const missing = { picture: "no-such-file.png", weight: 0.5 };
     const alone = await loader.load([{ picture, augmentKey, blend: missing }]);
     assert.deepEqual([alone.pixels, alone.failed], [a, []]);
+  });
+});
+
+test("further views of a picture are changed each in its own way, by numbers of their own", async () => {
+  const ssl: AugmentOptions = { flip: 0.5, blur: { sigma: [1, 2] } };
+  await withLoader({ augment: AUGMENT, views: [ssl, ssl, {}] }, async (loader) => {
+    const requests = pictures.map((picture, i) => ({ picture, augmentKey: ["test", i] }));
+    const { pixels, views } = await loader.load(requests);
+    assert.equal(views.length, 3);
+    for (const [i, { picture, augmentKey }] of requests.entries()) {
+      assert.deepEqual(slice(pixels, i), await direct(picture, augmentKey));
+      for (const [v, view] of views.entries()) {
+        const key = [...augmentKey, "view", v + 1];
+        assert.deepEqual(slice(view, i), await direct(picture, key, v < 2 ? ssl : {}));
+      }
+    }
+    assert.notDeepEqual(views[0], views[1]);
+  });
+  await withLoader({ augment: AUGMENT, views: [ssl] }, async (loader) => {
+    const [picture, other] = pictures as [string, string];
+    const plain = await loader.load([{ picture }]);
+    assert.deepEqual(plain.views[0], plain.pixels, "no key, no changes");
+    const augmentKey = ["blend"];
+    const blend = { picture: other, weight: 0.25 };
+    const { views } = await loader.load([{ picture, augmentKey, blend }]);
+    const key = [...augmentKey, "view", 1];
+    const [a, b] = [await direct(picture, key, ssl), await direct(other, key, ssl)];
+    assert.deepEqual(
+      views[0],
+      a.map((value, i) => value + 0.25 * (b[i]! - value)),
+    );
+  });
+  await withLoader({}, async (loader) => {
+    assert.deepEqual((await loader.load([{ picture: pictures[0]! }])).views, []);
   });
 });
 

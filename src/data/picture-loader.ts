@@ -11,6 +11,11 @@ export interface PictureLoaderOptions extends PixelFormat, DecodeOptions {
   readonly cacheBytes?: number;
   /** How pictures requested with an `augmentKey` are changed. */
   readonly augment?: AugmentOptions;
+  /**
+   * Further views of every picture: how each is changed where there is an `augmentKey`, by random
+   * numbers of its own. Default: none.
+   */
+  readonly views?: readonly AugmentOptions[];
 }
 
 export interface PictureRequest {
@@ -24,6 +29,8 @@ export interface PictureRequest {
 export interface LoadedPictures {
   /** [N, C, H, W], normalised; zero where a picture failed. */
   readonly pixels: Float32Array<ArrayBuffer>;
+  /** As `pixels`, of each further view. */
+  readonly views: readonly Float32Array<ArrayBuffer>[];
   /** [N]: equal for equal pictures, as decoded and before they are changed; zero where one failed. */
   readonly fingerprints: Float64Array<ArrayBuffer>;
   /** By index, in order. */
@@ -52,6 +59,7 @@ export class PictureLoader {
     fit = "cover",
     cacheBytes = 2 ** 30,
     augment = {},
+    views = [],
     ...rest
   }: PictureLoaderOptions) {
     const { channels, mean, std } = rest;
@@ -60,7 +68,7 @@ export class PictureLoader {
         `PictureLoader: mean and std must have ${channels} numbers, one a channel; got ${mean.length} and ${std.length}.`,
       );
     }
-    this.#data = { ...rest, fit, cacheBytes, augment };
+    this.#data = { ...rest, fit, cacheBytes, augment, views };
   }
 
   /**

@@ -11,6 +11,7 @@ export interface PictureWorkerData extends PixelFormat {
   readonly fit: "cover" | "contain";
   readonly cacheBytes: number;
   readonly augment: AugmentOptions;
+  readonly views: readonly AugmentOptions[];
 }
 
 /** A second picture mixed into one, changed by the same random numbers. */
@@ -34,6 +35,8 @@ export interface LoadReply {
   readonly id: number;
   /** [N, C, H, W] */
   readonly pixels: Float32Array<ArrayBuffer>;
+  /** Each [N, C, H, W] */
+  readonly views: readonly Float32Array<ArrayBuffer>[];
   readonly fingerprints: Float64Array<ArrayBuffer>;
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
 }
@@ -47,6 +50,7 @@ interface Decoded {
 const DECODE_CONCURRENCY = 4;
 
 const data = workerData as PictureWorkerData;
+const changes = [data.augment, ...data.views];
 const cache = new Map<string, Decoded>();
 let cachedBytes = 0;
 
@@ -80,25 +84,30 @@ function fingerprint(pixels: Uint8Array): number {
 
 async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const length = data.channels * data.size ** 2;
-  const pixels = new Float32Array(pictures.length * length);
+  const empty = () => new Float32Array(pictures.length * length);
+  const pixels = empty();
+  const views = data.views.map(empty);
   const fingerprints = new Float64Array(pictures.length);
   /** Writes one picture's pixels, or tells why it cannot be read; bugs are thrown. */
   const fill = async (index: number): Promise<string | undefined> => {
     const { picture, augmentKey, blend } = pictures[index]!;
-    const draw = ({ pixels: source }: Decoded, out: Float32Array) => {
-      if (augmentKey === undefined) normaliseInto(out, source, data);
-      else augmentInto(out, source, data, data.augment, random(...augmentKey));
-    };
     try {
-      const out = pixels.subarray(index * length, (index + 1) * length);
       const source = await decoded(picture);
       fingerprints[index] = source.fingerprint;
-      draw(source, out);
       const second = blend && (await decoded(blend.picture).catch(() => undefined));
-      if (second) {
-        const other = new Float32Array(length);
-        draw(second, other);
-        for (let i = 0; i < length; i++) out[i]! += blend.weight * (other[i]! - out[i]!);
+      for (const [view, batch] of [pixels, ...views].entries()) {
+        const key = augmentKey && (view === 0 ? augmentKey : [...augmentKey, "view", view]);
+        const draw = ({ pixels: source }: Decoded, out: Float32Array) => {
+          if (key === undefined) normaliseInto(out, source, data);
+          else augmentInto(out, source, data, changes[view]!, random(...key));
+        };
+        const out = batch.subarray(index * length, (index + 1) * length);
+        draw(source, out);
+        if (second) {
+          const other = new Float32Array(length);
+          draw(second, other);
+          for (let i = 0; i < length; i++) out[i]! += blend.weight * (other[i]! - out[i]!);
+        }
       }
     } catch (error) {
       if (error instanceof ClipsmithError) return error.message;
@@ -115,7 +124,7 @@ async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
     const reason = await fill(index);
     if (reason !== undefined) failed.push({ index, reason });
   }
-  return { id, pixels, fingerprints, failed };
+  return { id, pixels, views, fingerprints, failed };
 }
 
 const port = parentPort!;
@@ -125,6 +134,10 @@ let queue = Promise.resolve();
 port.on("message", (request: LoadRequest) => {
   queue = queue.then(async () => {
     const reply = await load(request);
-    port.postMessage(reply, [reply.pixels.buffer, reply.fingerprints.buffer]);
+    const arrays = [reply.pixels, ...reply.views, reply.fingerprints];
+    port.postMessage(
+      reply,
+      arrays.map(({ buffer }) => buffer),
+    );
   });
 });

@@ -20,6 +20,8 @@ export const augmentSchema = z.strictObject({
   /** Greatest relative change of each, 0 to 1; of hue 0 to 0.5. */
   colour: z
     .strictObject({
+      /** Probability of changing colours at all; default 1. */
+      probability: fraction.optional(),
       brightness: fraction.optional(),
       contrast: fraction.optional(),
       saturation: fraction.optional(),
@@ -28,6 +30,17 @@ export const augmentSchema = z.strictObject({
     .optional(),
   /** Probability of taking all colour away. */
   greyscale: fraction.optional(),
+  /** Gaussian blur. */
+  blur: z
+    .strictObject({
+      /** Probability of blurring; default 1. */
+      probability: fraction.optional(),
+      /** Least and greatest standard deviation, in pixels. */
+      sigma: range,
+      /** How many pixels the kernel reaches each way; default three standard deviations. */
+      radius: z.int().positive().optional(),
+    })
+    .optional(),
 });
 
 /** Options of training. */
