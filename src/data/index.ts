@@ -7,6 +7,8 @@ export {
   sslAugmentation,
 } from "./augment.js";
 export { readCollection } from "./collection.js";
+export { loadTokenizer } from "./load-tokenizer.js";
+export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
   type LoadedPictures,
@@ -15,10 +17,11 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
+export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {
   EOS_ID,
   PAD_ID,
-  Tokenizer,
+  TrainedTokenizer,
   type TrainTokenizerOptions,
   trainTokenizer,
-} from "./tokenizer.js";
+} from "./trained-tokenizer.js";

@@ -1,7 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
-import { Tokenizer } from "../data/index.js";
+import { loadTokenizer, type Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 import {
@@ -72,7 +72,7 @@ export async function loadDescription(
     );
   }
   const config = parseOptions(modelConfigSchema, json, path);
-  const tokenizer = await Tokenizer.load(join(folder, modelFiles.tokenizer));
+  const tokenizer = await loadTokenizer(join(folder, modelFiles.tokenizer));
   if (tokenizer.vocabularySize > config.clip.numTextTokens) {
     throw new ClipsmithError(
       `${folder}: ${modelFiles.tokenizer} has ${tokenizer.vocabularySize} tokens, but the model ` +

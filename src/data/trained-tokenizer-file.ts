@@ -3,25 +3,13 @@
  * what the file says of it stand side by side here, because they must agree to the last character.
  */
 import { isDeepStrictEqual } from "node:util";
-import { z } from "zod";
 import { ClipsmithError } from "../util/errors.js";
+import { parseBpeFile } from "./bpe-file.js";
 import type { Merge } from "./bpe-trainer.js";
+import { BYTE_CHARACTERS } from "./byte-pairs.js";
 
 /** Tokens that no text encodes to; their ids are their places here. */
 export const SPECIAL_TOKENS = ["[PAD]", "[EOS]"] as const;
-
-/**
- * The character that stands for each byte in a byte-level vocabulary, as GPT-2 and everybody after it
- * writes them: printable Latin-1 characters stand for themselves, the other bytes for the characters
- * from U+0100 on.
- */
-export const BYTE_CHARACTERS: readonly string[] = (() => {
-  let others = 0;
-  return Array.from({ length: 256 }, (_, byte) => {
-    const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad);
-    return String.fromCharCode(printable ? byte : 0x100 + others++);
-  });
-})();
 
 /**
  * Units that merges don't cross, most of them with the space before them: the end of an English
@@ -132,46 +120,23 @@ export function toTokenizerFile({ merges, lowerCase }: TokenizerSettings): objec
   };
 }
 
-const fileSchema = z.object({
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  model: z.object({
-    type: z.literal("BPE"),
-    vocab: z.record(z.string(), z.number()),
-    // Libraries differ in how they write a merge, and read both ways.
-    merges: z.array(
-      z.union([
-        z.tuple([z.string(), z.string()]),
-        z
-          .templateLiteral([z.string(), " ", z.string()])
-          .transform((merge) => merge.split(" ") as [string, string]),
-      ]),
-    ),
-  }),
-});
-
 /**
  * Reads what {@link toTokenizerFile} wrote.
  *
  * @throws ClipsmithError for anything else, also for tokenizers that read text in other ways
  */
 export function fromTokenizerFile(file: unknown): TokenizerSettings {
-  const parsed = fileSchema.safeParse(file);
-  if (!parsed.success) {
-    throw new ClipsmithError(
-      `This is no tokenizer.json with a BPE model:\n${z.prettifyError(parsed.error)}`,
-    );
-  }
-  const { model } = parsed.data;
-  const merges = model.merges;
-  const lowerCase = isDeepStrictEqual(parsed.data.normalizer, normalizer(true));
+  const parsed = parseBpeFile(file);
+  const { vocab, merges } = parsed.model;
+  const lowerCase = isDeepStrictEqual(parsed.normalizer, normalizer(true));
   const differing =
-    (!lowerCase && !isDeepStrictEqual(parsed.data.normalizer, normalizer(false)) && "normalizer") ||
-    (!isDeepStrictEqual(parsed.data.pre_tokenizer, PRE_TOKENIZER) && "pre_tokenizer") ||
-    (!isDeepStrictEqual(model.vocab, vocabulary(merges)) && "vocab");
+    (!lowerCase && !isDeepStrictEqual(parsed.normalizer, normalizer(false)) && "normalizer") ||
+    (!isDeepStrictEqual(parsed.pre_tokenizer, PRE_TOKENIZER) && "pre_tokenizer") ||
+    (!isDeepStrictEqual(vocab, vocabulary(merges)) && "vocab");
   if (differing) {
     throw new ClipsmithError(
-      `Its "${differing}" is not as Clipsmith writes it. Only tokenizers that Clipsmith trained can be used.`,
+      `Its "${differing}" is not as Clipsmith writes it. Only tokenizers that Clipsmith trained, and ` +
+        "those of OpenAI's CLIP, can be used.",
     );
   }
   return { merges, lowerCase };

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { ClipsmithError } from "../util/errors.js";
 import { type Random, random } from "../util/random.js";
-import { EOS_ID, PAD_ID, Tokenizer, trainTokenizer } from "./tokenizer.js";
+import { loadTokenizer } from "./load-tokenizer.js";
+import { EOS_ID, PAD_ID, TrainedTokenizer, trainTokenizer } from "./trained-tokenizer.js";
 
 const CAPTIONS = [
   "A dog runs over the grass.",
@@ -178,7 +179,8 @@ test("a saved tokenizer is loaded as it was", async (t) => {
   t.after(() => rm(folder, { recursive: true }));
   const path = join(folder, "tokenizer.json");
   await cased.save(path);
-  const loaded = await Tokenizer.load(path);
+  const loaded = await loadTokenizer(path);
+  assert.ok(loaded instanceof TrainedTokenizer);
   assert.deepEqual(loaded.toJSON(), cased.toJSON());
   for (const text of [...CAPTIONS, ...NASTY]) {
     assert.deepEqual(loaded.encode(text), cased.encode(text));
@@ -187,7 +189,7 @@ test("a saved tokenizer is loaded as it was", async (t) => {
   // Hugging Face's own library writes merges as pairs.
   const file = JSON.parse(await readFile(path, "utf8"));
   file.model.merges = file.model.merges.map((merge: string) => merge.split(" "));
-  assert.deepEqual(Tokenizer.fromJSON(file).toJSON(), cased.toJSON());
+  assert.deepEqual(TrainedTokenizer.fromJSON(file).toJSON(), cased.toJSON());
 });
 
 test("what is no tokenizer is refused with the file's name", async (t) => {
@@ -197,7 +199,7 @@ test("what is no tokenizer is refused with the file's name", async (t) => {
   const refused = async (content: string, reason: RegExp) => {
     await writeFile(path, content);
     await assert.rejects(
-      () => Tokenizer.load(path),
+      () => loadTokenizer(path),
       (error) =>
         error instanceof ClipsmithError &&
         error.message.includes(path) &&
@@ -205,10 +207,11 @@ test("what is no tokenizer is refused with the file's name", async (t) => {
       content.slice(0, 100),
     );
   };
-  await assert.rejects(() => Tokenizer.load(join(folder, "none.json")), /none\.json.*ENOENT/);
+  await assert.rejects(() => loadTokenizer(join(folder, "none.json")), /none\.json.*ENOENT/);
   await assert.rejects(() => lower.save(join(folder, "none", "x.json")), /x\.json.*ENOENT/);
   await refused("{", /JSON/);
-  await refused("null", /no tokenizer\.json/);
+  await refused("null", /neither a tokenizer\.json/);
+  await refused('{"model":{}}', /no tokenizer\.json/);
   await refused('{"model":{"type":"WordPiece"}}', /BPE/);
 
   const changed = (change: (file: ReturnType<typeof JSON.parse>) => void) => {
