@@ -62,6 +62,8 @@ test("wrong settings are named with the nearest right one, before anything is wr
     [["--config", config], /wrong\.json: model\.clip: .*"textHeds"; did you mean "textHeads"\?/],
     [["--config", broken], /Cannot read the settings in .*broken\.json: /],
     [["--config", join(folder, "none.json")], /none\.json: ENOENT/],
+    [["--tokenizer", join(folder, "none.json")], /Can't load the tokenizer .*none\.json: ENOENT/],
+    [["--tokenizer", "openai", "--vocabulary-size", "300"], /cannot be used with/],
     [["--provider", "abacus"], /no provider "abacus" on this machine; it has cpu/],
     [["--resume"], /There is no run to resume in .*never.*Leave out --resume/],
   ];

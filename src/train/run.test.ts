@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Sample } from "../data/index.js";
+import { OpenAITokenizer, type Sample } from "../data/index.js";
 import { loadDescription } from "../model/index.js";
 import { saveCheckpoint } from "./checkpoint.js";
 import { type NewRun, resumeRun, runFiles, startRun } from "./run.js";
@@ -40,6 +40,19 @@ test("a new run has a tokenizer of the captions, room for the longest, and its o
   assert.deepEqual((await loadDescription(folder)).config, config);
   const written = JSON.parse(await readFile(join(folder, runFiles.training), "utf8"));
   assert.deepEqual(written, JSON.parse(JSON.stringify(training)));
+});
+
+test("a new run takes a tokenizer that is given, and keeps it in its folder", async () => {
+  const path = join(root, "openai.json");
+  const openai = new OpenAITokenizer([["r", "e"]]);
+  await openai.save(path);
+  const folder = newFolder();
+  const { config, tokenizer } = await start(folder, { tokenizer: path });
+  await rm(path);
+  assert.equal(config.clip.numTextTokens, openai.vocabularySize);
+  assert.deepEqual(tokenizer.encode("a red ball"), openai.encode("a red ball"));
+  const { tokenizer: kept } = await loadDescription(folder);
+  assert.deepEqual(kept.encode("a red ball"), openai.encode("a red ball"));
 });
 
 test("long captions are cut at 77 tokens unless told otherwise", async () => {
@@ -108,6 +121,11 @@ test("wrong options are told before anything is written or replaced", async () =
       /^model options: clip: there is no option "textEncDept"; did you mean "textEncDepth"/,
     ],
     [{ model: { clip: { visualImageSize: 30 } } }, /visualImageSize \(30\) must be a multiple/],
+    [{ tokenizer: "/none.json" }, /Can't load the tokenizer \/none\.json: ENOENT/],
+    [
+      { tokenizer: "/none.json", vocabularySize: 300 },
+      /its own vocabulary: leave out --vocabulary-size or --tokenizer/,
+    ],
     [{ vocabularySize: 10 }, /vocabularySize must be a whole number of at least 258/],
   ] as const) {
     await assert.rejects(start(folder, { ...run, overwrite: true }), {
