@@ -1,4 +1,5 @@
 import { TextTransformer, VisionTransformer } from "../src/clip/index.js";
+import { chooseAsXClip } from "../src/data/x-clip-mask.js";
 import { type Data, grad, identity, input, mul, sum, type Tensor } from "../src/graph/index.js";
 import {
   Attention,
@@ -72,6 +73,7 @@ const modules: Record<string, (scope: Scope, o: Options) => (x: Tensor, extras: 
 export async function runModuleCase(fixture: Fixture): Promise<Difference[]> {
   const options = fixture.constructorOptions as Options;
   if (options.type === "RotaryEmbedding") return runRotaryCase(fixture);
+  if (options.type === "mask subset") return compareMasks(fixture);
   const build = modules[options.type!];
   if (build === undefined) throw new Unsupported(options.type!);
 
@@ -148,4 +150,15 @@ async function runRotaryCase(fixture: Fixture): Promise<Difference[]> {
     );
   }
   return differences;
+}
+
+/** Which positions are masked, for each of the case's probabilities: every one must be x-clip's. */
+function compareMasks(fixture: Fixture): Difference[] {
+  const cases = fixture.constructorOptions.cases as readonly { readonly prob: number }[];
+  return cases.map(({ prob }, i) => {
+    const maskable = Uint8Array.from(ints(fixture, `in.mask.${i}`));
+    const length = tensor(fixture, `in.mask.${i}`).shape[1]!;
+    const chosen = chooseAsXClip(maskable, float(fixture, `in.rand.${i}`), length, prob);
+    return compare("output", `mask.${i}`, chosen, ints(fixture, `out.mask.${i}`), 0);
+  });
 }

@@ -15,8 +15,6 @@ export { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
 export type { Encoders, ImageEncoder, TextEncoder } from "./encoders.js";
 export { retrievedSimilarities } from "./hopfield.js";
 export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
-export { CLIP, type ClipInputs, type LossOptions } from "./clip.js";
-export { type ContrastiveInputs, contrastiveLoss } from "./contrastive.js";
 export { MaskedLanguageModel, type MaskedLanguageModelOptions } from "./masked-language-model.js";
 export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-options.js";
 export { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
