@@ -7,7 +7,7 @@ import {
 } from "../src/clip/index.js";
 import { concat, type Data, type Tensor } from "../src/graph/index.js";
 import { parameterGradients } from "../src/nn/index.js";
-import { compare, type Difference, tolerances } from "./compare.js";
+import { compare, type Difference, maxMagnitude, tolerances } from "./compare.js";
 import { customEncoders } from "./custom-encoders.js";
 import { type Fixture, float, floats, ints, tensor } from "./fixture.js";
 import { compareGradients, parameterFeeds, runOnce, runWithGradients, Unsupported } from "./run.js";
@@ -22,8 +22,8 @@ export type Compat = ClipOptions["compat"];
 
 /** The model of a case. Throws Unsupported for x-clip options that Clipsmith does not have. */
 export function clipOf(fixture: Fixture, compat?: Compat): CLIP {
-  const { text_encoder: _, image_encoder: __, ...described } = fixture.constructorOptions;
-  const options = Object.entries(described).map(
+  const { text_encoder: _, image_encoder: __, visual_ssl, ...rest } = fixture.constructorOptions;
+  const options = Object.entries({ ...rest, ...sslOptions(visual_ssl) }).map(
     ([name, value]) => [camelCase(name), value] as const,
   );
   const missing = options
@@ -34,6 +34,20 @@ export function clipOf(fixture: Fixture, compat?: Compat): CLIP {
     { ...Object.fromEntries(options), compat },
     customEncoders(fixture.constructorOptions),
   );
+}
+
+/** A self-supervision module that was built outside, as the options that build it. */
+function sslOptions(described: unknown): Record<string, unknown> {
+  if (described === undefined) return {};
+  const { type, hidden_layer, projection_size, projection_hidden_size, temperature } =
+    described as Readonly<Record<string, unknown>>;
+  return {
+    visual_ssl_type: type,
+    visual_ssl_hidden_layer: hidden_layer,
+    visual_ssl_projection_size: projection_size,
+    visual_ssl_projection_hidden_size: projection_hidden_size,
+    ...(temperature !== undefined && { simclr_temperature: temperature }),
+  };
 }
 
 const knownForward = ["text", "image", "return_loss", "aug_text", "aug_image"];
@@ -101,7 +115,7 @@ async function compareTraining(
   const [batch, textLength] = tensor(fixture, "in.text").shape as [number, number];
   const { inputs, views } = trainingInputs(fixture, clip, batch, textLength);
   const { text, image, patchIndices } = inputs;
-  const { loss } = clip.losses(inputs, lossOptions(fixture));
+  const { loss, terms, buffers } = clip.losses(inputs, lossOptions(fixture));
   const together = (first: Tensor, more: readonly Tensor[] = []) =>
     more.length > 0 ? concat([first, ...more], 0) : first;
   const outputs = latents(
@@ -111,7 +125,13 @@ async function compareTraining(
     patchIndices,
   );
   const { results, gradients } = await runWithGradients(
-    { loss, ...outputs },
+    {
+      loss,
+      ...outputs,
+      ...(terms.textSsl && { text_ssl_loss: terms.textSsl }),
+      ...(terms.imageSsl && { image_ssl_loss: terms.imageSsl }),
+      ...Object.fromEntries([...buffers].map(([name, value]) => [`buffer.${name}`, value])),
+    },
     parameterGradients(loss, clip.parameters),
     { ...feeds, ...views },
   );
@@ -120,7 +140,7 @@ async function compareTraining(
   const losses = [["loss", float(fixture, "out.loss")] as const, ...ranks];
   return [
     ...losses.map(([name, expected]) =>
-      compare("loss", name, results.loss as Float32Array, expected, tolerances.loss),
+      compare("loss", name, results.loss as Float32Array, expected, lossTolerance(clip)),
     ),
     ...compareOutputs(fixture, "out.", {
       ...results,
@@ -166,8 +186,29 @@ function trainingInputs(fixture: Fixture, clip: CLIP, batch: number, textLength:
   const views: Record<string, Data> = {};
   for (let i = 0; i < augTexts; i++) views[`augText.${i}`] = ints(fixture, `in.aug_text.${i}`);
   for (let i = 0; i < augImages; i++) views[`augImage.${i}`] = float(fixture, `in.aug_image.${i}`);
-  if (inputs.patchIndices) views.patchIndices = ints(fixture, "in.patch_indices");
+  // Patches are listed in the order of x-clip's passes: those of self-supervision come first.
+  const passes = clip.sslPasses;
+  if (inputs.patchIndices) {
+    const last = passes > 0 ? `in.patch_indices.${passes}` : "in.patch_indices";
+    views.patchIndices = ints(fixture, last);
+  }
+  for (const i of inputs.ssl?.patchIndices?.keys() ?? []) {
+    views[`ssl.patchIndices.${i}`] = ints(fixture, `in.patch_indices.${i}`);
+  }
+  for (const i of inputs.ssl?.views.keys() ?? []) {
+    views[`ssl.views.${i}`] = float(fixture, `in.view${i + 1}`);
+  }
+  if (inputs.mlm) {
+    views["mlm.sequence"] = ints(fixture, "in.mlm_seq");
+    views["mlm.labels"] = ints(fixture, "in.mlm_labels");
+  }
   return { inputs, views };
+}
+
+/** SimCLR compares rows that are not of length 1, which costs digits. */
+function lossTolerance({ options }: CLIP): number {
+  const { useVisualSsl, visualSslType } = options;
+  return useVisualSsl && visualSslType === "simclr" ? tolerances.simclrLoss : tolerances.loss;
 }
 
 /** Compares the outputs that both the case and the results have. */
@@ -179,7 +220,10 @@ function compareOutputs(
   return [...floats(fixture, prefix)].flatMap(([name, expected]) => {
     const actual = results[name];
     if (actual === undefined || name === "loss") return [];
-    const allowed = name.startsWith("enc_") ? tolerances.output : tolerances.latents;
+    // Terms and statistics may be large: their bound is relative to that.
+    const scaled = /_ssl_loss$|^buffer\./.test(name);
+    const bound = name.startsWith("enc_") ? tolerances.output : tolerances.latents;
+    const allowed = scaled ? bound * Math.max(1, maxMagnitude(expected)) : bound;
     return [compare("output", prefix + name, actual as Float32Array, expected, allowed)];
   });
 }

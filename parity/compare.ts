@@ -2,6 +2,8 @@
 export const tolerances = {
   /** Absolute, on losses. */
   loss: 2e-6,
+  /** Absolute, on losses that SimCLR is part of. */
+  simclrLoss: 1e-5,
   /** Absolute, on every value of a training's loss curve. */
   lossCurve: 1e-5,
   /** Absolute, on parameters after a training. */

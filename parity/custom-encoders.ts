@@ -1,4 +1,4 @@
-import type { Encoders, ImageEncoder, TextEncoder } from "../src/clip/index.js";
+import type { ClipParts, ImageEncoder, TextEncoder } from "../src/clip/index.js";
 import { TextTransformer } from "../src/clip/index.js";
 import {
   embedding,
@@ -48,7 +48,7 @@ function flatImage(scope: Scope, width: number, channels: number, size: number):
 }
 
 /** The encoders that a case describes in place of x-clip's own. */
-export function customEncoders({ text_encoder, image_encoder }: Description): Encoders {
+export function customEncoders({ text_encoder, image_encoder }: Description): ClipParts {
   const text = text_encoder as Description | undefined;
   const image = image_encoder as Description | undefined;
   return {

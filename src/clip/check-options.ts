@@ -1,27 +1,24 @@
 import { ClipsmithError } from "../util/errors.js";
 import type { ResolvedClipOptions } from "./options.js";
+import type { ClipParts } from "./parts.js";
 import { rotatedWidth } from "./text-transformer.js";
 import { patchCount } from "./vision-transformer.js";
 
-/**
- * Refuses options that are at odds with one another, naming both.
- *
- * @param builtIn which encoders are the built-in ones.
- */
+/** Refuses options that are at odds with one another, naming both. */
 export function checkOptions(
   o: ResolvedClipOptions,
-  builtIn: { readonly text: boolean; readonly image: boolean },
+  { textEncoder, imageEncoder, visualSsl }: ClipParts,
 ): void {
   const refuse = (problem: string): never => {
     throw new ClipsmithError(`CLIP: ${problem}`);
   };
   const { visualImageSize, visualPatchSize, textDimHead } = o;
-  if (builtIn.image && visualImageSize % visualPatchSize !== 0) {
+  if (!imageEncoder && visualImageSize % visualPatchSize !== 0) {
     refuse(
       `visualImageSize (${visualImageSize}) must be a multiple of visualPatchSize (${visualPatchSize})`,
     );
   }
-  if (builtIn.text && o.textRotaryPosEmb && rotatedWidth(textDimHead) % 2 !== 0) {
+  if (!textEncoder && o.textRotaryPosEmb && rotatedWidth(textDimHead) % 2 !== 0) {
     refuse(
       `textDimHead (${textDimHead}) must be even for textRotaryPosEmb, which turns features in pairs`,
     );
@@ -68,10 +65,14 @@ export function checkOptions(
       refuse("sigmoidLoss and hopfieldRetrieval are two objectives: choose one");
     }
   }
-  if (o.multiviewLossWeight > 1) {
+  const others =
+    o.multiviewLossWeight +
+    (o.useMlm ? o.textSslLossWeight : 0) +
+    (o.useVisualSsl || visualSsl ? o.imageSslLossWeight : 0);
+  if (others > 1) {
     refuse(
-      `multiviewLossWeight (${o.multiviewLossWeight}) takes more than the whole loss: what it and the ` +
-        "self-supervised terms weigh, the contrastive one doesn't",
+      `textSslLossWeight, imageSslLossWeight and multiviewLossWeight are ${others} together, but no more ` +
+        "than 1 can be shared out: what they weigh, the contrastive loss doesn't",
     );
   }
 }

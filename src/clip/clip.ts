@@ -1,34 +1,29 @@
 import {
   chunk,
   concat,
-  constant,
   detach,
-  equal,
   exp,
-  expandLike,
-  gatherElements,
   input,
   l2norm,
   matmul,
   matrixTranspose,
   mul,
-  not,
-  reshape,
-  slice,
   sum,
   type Tensor,
 } from "../graph/index.js";
-import { type Parameter, Scope } from "../nn/index.js";
-import { ClipsmithError } from "../util/errors.js";
+import { BufferUpdates, type Parameter, Scope } from "../nn/index.js";
 import { parseOptions } from "../util/options.js";
 import { checkOptions } from "./check-options.js";
-import { checkEncoded, type Encoders, type ImageEncoder, type TextEncoder } from "./encoders.js";
-import { eosFirst, eosPositions, gatherTokens } from "./eos.js";
-import { objective, weighted } from "./objective.js";
+import { ImageTower } from "./image-tower.js";
+import { MaskedLanguageModel } from "./masked-language-model.js";
+import { mlmTokenIds } from "./mlm-options.js";
+import { type ObjectiveTerms, objective, type Views, weighted } from "./objective.js";
 import { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
+import type { ClipParts, VisualSsl } from "./parts.js";
 import { DownsamplingProjection, LinearProjection, onGrid } from "./projection.js";
-import { TextTransformer } from "./text-transformer.js";
-import { keptPatches, patchCount, VisionTransformer } from "./vision-transformer.js";
+import { whole } from "./similarity.js";
+import { TextTower } from "./text-tower.js";
+import { SimCLR, SimSiam } from "./visual-ssl/index.js";
 
 /** A batch, as symbolic tensors; {@link CLIP.inputs} makes one. */
 export interface ClipInputs {
@@ -45,13 +40,22 @@ export interface ClipInputs {
   readonly augText?: readonly Tensor[] | undefined;
   /** More views of the images, each [B, C, H, W]. */
   readonly augImage?: readonly Tensor[] | undefined;
+  /** Masked language modelling: the texts with some words masked, and what those were; int32 [B, T]. */
+  readonly mlm?: { readonly sequence: Tensor; readonly labels: Tensor } | undefined;
+  /** Visual self-supervision: two views of each picture, and the patches kept in each of its passes. */
+  readonly ssl?:
+    | { readonly views: readonly [Tensor, Tensor]; readonly patchIndices?: readonly Tensor[] }
+    | undefined;
 }
 
 /** What {@link CLIP.inputs} may be told. */
 export interface InputOptions {
   /** Tokens T of a text; default `textSeqLen`. */
   readonly textLength?: number;
-  /** Also what only training needs, such as the patches that patch dropout keeps; default false. */
+  /**
+   * Also what only training needs: the patches that patch dropout keeps, and what self-supervision is
+   * about; default false.
+   */
   readonly training?: boolean;
   /** How many more views of texts there are; default 0. */
   readonly augTexts?: number;
@@ -70,21 +74,22 @@ export interface LossOptions {
 }
 
 /** The parts of a loss by name, each before it is weighed. */
-export interface LossTerms {
-  /** Texts against images, the first view of each. */
-  readonly contrastive: Tensor;
-  /** The mean over all pairs of views but the first. */
-  readonly multiview?: Tensor;
-  readonly similarityRegularisation?: Tensor;
+export interface LossTerms extends ObjectiveTerms {
+  /** Masked language modelling. */
+  readonly textSsl?: Tensor;
+  /** Visual self-supervision. */
+  readonly imageSsl?: Tensor;
 }
 
 /** A loss and what it is made of, all scalars. */
 export interface Losses {
   readonly loss: Tensor;
   readonly terms: LossTerms;
+  /** What the step makes of buffers, by their names. */
+  readonly buffers: ReadonlyMap<string, Tensor>;
 }
 
-const OWN_PROJECTIONS = { text: "to_text_latent", image: "to_visual_latent" } as const;
+type ImageProjection = LinearProjection | DownsamplingProjection;
 
 /**
  * A text and an image encoder whose latents meet in one space (CLIP, Radford et al., 2021), with the
@@ -93,71 +98,92 @@ const OWN_PROJECTIONS = { text: "to_text_latent", image: "to_visual_latent" } as
 export class CLIP {
   readonly options: ResolvedClipOptions;
   readonly #scope = new Scope();
-  readonly #text: TextEncoder;
-  readonly #image: ImageEncoder;
-  readonly #textProjection: LinearProjection;
-  readonly #imageProjection: LinearProjection | DownsamplingProjection;
-  readonly #textProjectionExtra: LinearProjection;
-  readonly #imageProjectionExtra: LinearProjection | DownsamplingProjection;
+  readonly #text: TextTower;
+  readonly #image: ImageTower;
+  readonly #mlm: MaskedLanguageModel | undefined;
+  readonly #visualSsl: VisualSsl | undefined;
+  readonly #projections: {
+    readonly text: LinearProjection;
+    readonly image: ImageProjection;
+    readonly textExtra: LinearProjection;
+    readonly imageExtra: ImageProjection;
+  };
   readonly #temperature: Tensor;
   readonly #bias: Tensor | undefined;
-  /** Whether the text encoder puts a CLS token before the words, and patches can be dropped. */
-  readonly #builtIn: { readonly text: boolean; readonly image: boolean };
 
   /**
-   * @param encoders encoders of your own; options that shape the built-in ones then have no effect.
+   * @param parts encoders and self-supervision of your own; options that shape the built-in ones then
+   *   have no effect.
    * @throws ClipsmithError if an option is unknown, of the wrong kind, or at odds with another.
    */
-  constructor(options: ClipOptions = {}, { textEncoder, imageEncoder }: Encoders = {}) {
+  constructor(options: ClipOptions = {}, parts: ClipParts = {}) {
     this.options = parseOptions(clipOptionsSchema, options, "CLIP");
+    checkOptions(this.options, parts);
     const o = this.options;
-    this.#builtIn = { text: textEncoder === undefined, image: imageEncoder === undefined };
-    checkOptions(o, this.#builtIn);
+    const scope = this.#scope;
     // The order is that of x-clip's state_dict.
-    this.#temperature = this.#scope.parameter("temperature", [], { kind: "constant", value: 1 });
-    const textScope = this.#scope.child("text_transformer");
-    this.#text =
-      textEncoder?.(textScope, o) ??
-      new TextTransformer(textScope, {
+    this.#temperature = scope.parameter(CLIP.logitScale, [], { kind: "constant", value: 1 });
+    const textScope = scope.child("text_transformer");
+    this.#text = new TextTower(textScope, o, parts.textEncoder);
+    const imageScope = scope.child("visual_transformer");
+    this.#image = new ImageTower(imageScope, o, parts.imageEncoder);
+    if (o.useMlm) {
+      const mlm = scope.child("mlm");
+      mlm.alias("transformer", textScope);
+      this.#mlm = new MaskedLanguageModel(mlm, {
         width: o.dimText,
         numTokens: o.numTextTokens,
-        maxSeqLen: o.textSeqLen,
-        rotaryPosEmb: o.textRotaryPosEmb,
-        causal: o.textCausalMask,
-        depth: o.textEncDepth,
-        heads: o.textHeads,
-        dimHead: o.textDimHead,
+        maskProb: o.mlmMaskProb,
+        ignoreId: mlmTokenIds(o, o.compat).pad,
       });
-    const imageScope = this.#scope.child("visual_transformer");
-    this.#image =
-      imageEncoder?.(imageScope, o) ??
-      new VisionTransformer(imageScope, {
-        width: o.dimImage,
-        imageSize: o.visualImageSize,
-        patchSize: o.visualPatchSize,
-        channels: o.channels,
-        depth: o.visualEncDepth,
-        heads: o.visualHeads,
-        dimHead: o.visualDimHead,
-      });
-    const text = { width: o.dimText, dimLatent: o.dimLatent };
-    const image = { width: o.dimImage, dimLatent: o.dimLatent };
-    const ImageProjection = o.downsampleImageEmbeds ? DownsamplingProjection : LinearProjection;
-    const { text: textName, image: imageName } = OWN_PROJECTIONS;
-    this.#textProjection = new LinearProjection(this.#scope, textName, text);
-    this.#imageProjection = new ImageProjection(this.#scope, imageName, image);
-    // x-clip's files have the extra ones always; without extraLatentProjection nothing reads them.
-    this.#textProjectionExtra = new LinearProjection(this.#scope, `${textName}_extra`, {
-      ...text,
-      copyOf: textName,
-    });
-    this.#imageProjectionExtra = new ImageProjection(this.#scope, `${imageName}_extra`, {
-      ...image,
-      copyOf: imageName,
-    });
+    }
+    this.#visualSsl = this.#declareVisualSsl(imageScope, parts.visualSsl);
+    this.#projections = this.#declareProjections();
     this.#bias = o.sigmoidLoss
-      ? this.#scope.parameter(CLIP.logitBias, [], { kind: "constant", value: -10 })
+      ? scope.parameter(CLIP.logitBias, [], { kind: "constant", value: -10 })
       : undefined;
+  }
+
+  #declareVisualSsl(imageScope: Scope, custom: ClipParts["visualSsl"]): VisualSsl | undefined {
+    const { useVisualSsl, visualSslType, visualSslHiddenLayer, compat, ...o } = this.options;
+    if (!useVisualSsl && !custom) return undefined;
+    const scope = this.#scope.child("visual_ssl");
+    const width = this.#image.layerWidth(visualSslHiddenLayer);
+    if (custom) return custom(scope, width);
+    const options = {
+      width,
+      projectionSize: o.visualSslProjectionSize,
+      projectionHiddenSize: o.visualSslProjectionHiddenSize,
+      compat,
+    };
+    if (visualSslType === "simclr") {
+      scope.alias("net.net", imageScope);
+      return new SimCLR(scope, { ...options, temperature: o.simclrTemperature });
+    }
+    scope.alias("net", imageScope);
+    scope.alias("online_encoder.net", imageScope);
+    return new SimSiam(scope, options);
+  }
+
+  #declareProjections() {
+    const { dimText, dimImage, dimLatent, downsampleImageEmbeds } = this.options;
+    const text = { width: dimText, dimLatent };
+    const image = { width: dimImage, dimLatent };
+    const scope = this.#scope;
+    const Image = downsampleImageEmbeds ? DownsamplingProjection : LinearProjection;
+    return {
+      text: new LinearProjection(scope, "to_text_latent", text),
+      image: new Image(scope, "to_visual_latent", image),
+      // x-clip's files have the extra ones always; without extraLatentProjection nothing reads them.
+      textExtra: new LinearProjection(scope, "to_text_latent_extra", {
+        ...text,
+        copyOf: "to_text_latent",
+      }),
+      imageExtra: new Image(scope, "to_visual_latent_extra", {
+        ...image,
+        copyOf: "to_visual_latent",
+      }),
+    };
   }
 
   /** All parameters by their names in x-clip's `state_dict`. */
@@ -183,39 +209,53 @@ export class CLIP {
   /** Name of the parameter that the sigmoid loss adds to similarities; SigLIP starts it at -10. */
   static readonly logitBias = "logit_bias";
 
-  /** Inputs named as the fields of {@link ClipInputs}, views `augText.0` and so on. */
+  /**
+   * Inputs named as the fields of {@link ClipInputs}: `text`, `image`, `patchIndices`, `augText.0`,
+   * `mlm.sequence`, `ssl.views.0` and so on.
+   */
   inputs(batch: number | string, options: InputOptions = {}): ClipInputs {
-    const { channels, visualImageSize, textSeqLen } = this.options;
+    const { channels, visualImageSize: size, textSeqLen } = this.options;
     const { textLength = textSeqLen, training = false, augTexts = 0, augImages = 0 } = options;
     const text = (name: string) => input(name, [batch, textLength], "int32");
-    const image = (name: string) =>
-      input(name, [batch, channels, visualImageSize, visualImageSize]);
+    const image = (name: string) => input(name, [batch, channels, size, size]);
+    const patches = (name: string, views: number) => {
+      if (typeof batch !== "number") throw new Error("patch dropout needs a fixed batch");
+      return input(name, [views * batch, this.keptPatches], "int32");
+    };
     const drops = training && this.keptPatches < this.patches;
+    const ssl = training ? this.#visualSsl : undefined;
     return {
       text: text("text"),
       image: image("image"),
-      ...(drops && { patchIndices: this.#patchIndices("patchIndices", batch, 1 + augImages) }),
-      ...(augTexts > 0 && { augText: views(augTexts, (i) => text(`augText.${i}`)) }),
-      ...(augImages > 0 && { augImage: views(augImages, (i) => image(`augImage.${i}`)) }),
+      ...(drops && { patchIndices: patches("patchIndices", 1 + augImages) }),
+      ...(augTexts > 0 && { augText: listOf(augTexts, (i) => text(`augText.${i}`)) }),
+      ...(augImages > 0 && { augImage: listOf(augImages, (i) => image(`augImage.${i}`)) }),
+      ...(training &&
+        this.#mlm && { mlm: { sequence: text("mlm.sequence"), labels: text("mlm.labels") } }),
+      ...(ssl && {
+        ssl: {
+          views: [image("ssl.views.0"), image("ssl.views.1")] as const,
+          ...(drops && {
+            patchIndices: listOf(ssl.passes, (i) => patches(`ssl.patchIndices.${i}`, 1)),
+          }),
+        },
+      }),
     };
-  }
-
-  #patchIndices(name: string, batch: number | string, views: number): Tensor {
-    if (typeof batch !== "number") throw new Error("patch dropout needs a fixed batch");
-    return input(name, [views * batch, this.keptPatches], "int32");
   }
 
   /** Number of patches P of a picture. */
   get patches(): number {
-    const { visualImageSize: imageSize, visualPatchSize: patchSize } = this.options;
-    return patchCount({ imageSize, patchSize });
+    return this.#image.patches;
   }
 
   /** Number of patches K that patch dropout keeps in training; all, for an encoder of your own. */
   get keptPatches(): number {
-    return this.#builtIn.image
-      ? keptPatches(this.patches, this.options.visualPatchDropout)
-      : this.patches;
+    return this.#image.keptPatches;
+  }
+
+  /** How many times visual self-supervision encodes pictures in a step; 0 without it. */
+  get sslPasses(): number {
+    return this.#visualSsl?.passes ?? 0;
   }
 
   /**
@@ -226,27 +266,12 @@ export class CLIP {
    *   work. Default all.
    */
   encodeText(text: Tensor, wanted?: number): Tensor {
-    const { textEosId, textCausalMask } = this.options;
-    if (!textCausalMask) return this.#encodeWords(text, wanted);
-    const eos = eosPositions(text, textEosId!);
-    return gatherTokens(this.#encodeWords(text), wanted === 1 ? eos : eosFirst(text, eos));
-  }
-
-  /** What the text encoder gives, tokens in their own order. */
-  #encodeWords(text: Tensor, wanted?: number): Tensor {
-    const { textEncodeWithoutMask, dimText } = this.options;
-    const mask = textEncodeWithoutMask ? undefined : this.#wordMask(text);
-    return checkEncoded(this.#text.call(text, mask, wanted), dimText, "text");
-  }
-
-  /** bool [B, T]: where a text has words, not padding. */
-  #wordMask(text: Tensor): Tensor {
-    return not(equal(text, this.options.textPadId));
+    return this.#text.encode(text, wanted);
   }
 
   /** Raw outputs of the image encoder, [B, 1 + P, dimImage]; the first token is the pooled one. */
   encodeImage(image: Tensor, patchIndices?: Tensor): Tensor {
-    return checkEncoded(this.#image.call(image, patchIndices), this.options.dimImage, "image");
+    return this.#image.encode(image, patchIndices);
   }
 
   /**
@@ -254,69 +279,62 @@ export class CLIP {
    * `useAllTokenEmbeds` says so, [B, T, L].
    */
   textLatents(encoded: Tensor): Tensor {
-    return l2norm(this.#textProjection.call(this.#textTokens(encoded)));
+    return l2norm(this.#projections.text.call(this.#text.compared(encoded)));
   }
 
-  /** Latents [B, L] of length 1, from what {@link encodeImage} gave; token by token [B, P, L]. */
+  /**
+   * Latents [B, L] of length 1, from what {@link encodeImage} gave; token by token [B, P, L].
+   *
+   * @param patchIndices as given to {@link encodeImage}; `downsampleImageEmbeds` needs to know them.
+   */
   imageLatents(encoded: Tensor, patchIndices?: Tensor): Tensor {
-    return this.#projectImage(this.#imageProjection, encoded, patchIndices);
+    return this.#projectImage(this.#projections.image, encoded, patchIndices);
   }
 
-  /** Latents of the direction from image to text, as {@link textLatents}: `extraLatentProjection`'s. */
+  /** {@link textLatents} for the direction from image to text: with `extraLatentProjection` others. */
   textLatentsExtra(encoded: Tensor): Tensor {
-    if (!this.options.extraLatentProjection) return this.textLatents(encoded);
-    return l2norm(this.#textProjectionExtra.call(this.#textTokens(encoded)));
+    const { text, textExtra } = this.#projections;
+    const projection = this.options.extraLatentProjection ? textExtra : text;
+    return l2norm(projection.call(this.#text.compared(encoded)));
   }
 
-  /** Latents of the direction from image to text, as {@link imageLatents}. */
+  /** {@link imageLatents} for the direction from image to text: with `extraLatentProjection` others. */
   imageLatentsExtra(encoded: Tensor, patchIndices?: Tensor): Tensor {
-    if (!this.options.extraLatentProjection) return this.imageLatents(encoded, patchIndices);
-    return this.#projectImage(this.#imageProjectionExtra, encoded, patchIndices);
+    const { image, imageExtra } = this.#projections;
+    const projection = this.options.extraLatentProjection ? imageExtra : image;
+    return this.#projectImage(projection, encoded, patchIndices);
   }
 
-  #projectImage(
-    projection: LinearProjection | DownsamplingProjection,
-    encoded: Tensor,
-    patchIndices: Tensor | undefined,
-  ): Tensor {
-    const tokens = this.#imageTokens(encoded);
+  #projectImage(projection: ImageProjection, encoded: Tensor, kept: Tensor | undefined): Tensor {
+    const tokens = this.#image.compared(encoded);
     if (projection instanceof LinearProjection) return l2norm(projection.call(tokens));
-    const side = Math.sqrt(this.patches);
-    if (patchIndices && this.options.compat === "x-clip") {
-      // As x-clip: whatever patches are left, in drawn order, as a grid of their own.
-      const count = tokens.shape[1] as number;
-      const rows = Math.floor(Math.sqrt(count));
-      return l2norm(projection.call(tokens, [rows, count / rows]));
+    if (kept && this.options.compat === "x-clip") {
+      // As x-clip: whatever patches are left, in drawn order, are a grid of their own.
+      const rows = Math.floor(Math.sqrt(this.keptPatches));
+      return l2norm(projection.call(tokens, [rows, this.keptPatches / rows]));
     }
-    const grid = patchIndices ? onGrid(tokens, patchIndices, this.patches) : tokens;
+    const side = Math.sqrt(this.patches);
+    const grid = kept ? onGrid(tokens, kept, this.patches) : tokens;
     return l2norm(projection.call(grid, [side, side]));
   }
 
-  /** The tokens of a text that are compared: its first, or all words. */
-  #textTokens(encoded: Tensor): Tensor {
-    const { useAllTokenEmbeds, textHasClsToken } = this.options;
-    return comparedTokens(encoded, useAllTokenEmbeds, textHasClsToken, "text");
-  }
-
-  #imageTokens(encoded: Tensor): Tensor {
-    const { useAllTokenEmbeds, visualHasClsToken } = this.options;
-    return comparedTokens(encoded, useAllTokenEmbeds, visualHasClsToken, "image");
-  }
-
-  /** bool [B, T] of a text's latents that count, where texts are compared token by token. */
+  /** bool [B, T]: which of a text's latents count, where texts are compared token by token. */
   textMask(text: Tensor): Tensor | undefined {
-    const { useAllTokenEmbeds, textHasClsToken, textCausalMask, textEosId, compat } = this.options;
-    if (!useAllTokenEmbeds) return undefined;
-    const mask = this.#wordMask(text);
-    if (textCausalMask) {
-      // The end token came first, and stands for the whole if such a token is left out.
-      if (compat) return mask;
-      const moved = gatherElements(mask, eosFirst(text, eosPositions(text, textEosId!)), 1);
-      return textHasClsToken ? slice(moved, 1, 1) : moved;
-    }
-    if (textHasClsToken || !this.#builtIn.text) return mask;
-    // The built-in encoder makes a CLS token all the same; it is compared like the words.
-    return concat([expandLike(constant(1, [1, 1], "bool"), slice(mask, 1, 0, 1)), mask], 1);
+    return this.#text.mask(text);
+  }
+
+  /**
+   * One vector [B, L] of length 1 for each text int32 [B, T], to search with: its latent, or the direction
+   * of the mean of its words' where texts are compared token by token.
+   */
+  embedText(text: Tensor): Tensor {
+    const encoded = this.encodeText(text, this.options.useAllTokenEmbeds ? undefined : 1);
+    return whole(this.textLatents(encoded), this.textMask(text));
+  }
+
+  /** One vector [B, L] of length 1 for each picture [B, C, H, W], as {@link embedText}. */
+  embedImage(image: Tensor): Tensor {
+    return whole(this.imageLatents(this.encodeImage(image)));
   }
 
   /** Scalar that multiplies cosine similarities. */
@@ -345,64 +363,102 @@ export class CLIP {
   }
 
   /**
-   * The loss and its terms. Terms whose inputs are absent are left out: with `text` and `image` alone,
-   * this is what a validation asks for.
+   * The loss and its terms. Terms whose inputs are absent are left out, and so is their weight: with `text`
+   * and `image` alone, this is what a validation asks for.
    */
   losses(inputs: ClipInputs, options: LossOptions = {}): Losses {
+    const updates = new BufferUpdates();
+    const scalars = { scale: this.logitScale(), bias: this.#bias };
+    const terms: LossTerms = {
+      ...objective(this.options, this.#views(inputs, options), scalars, options.excluded),
+      ...(this.#mlm && inputs.mlm && { textSsl: this.#textSsl(this.#mlm, inputs, options) }),
+      ...(this.#visualSsl &&
+        inputs.ssl && {
+          imageSsl: this.#imageSsl(this.#visualSsl, inputs, options, updates),
+        }),
+    };
+    return { loss: this.#weigh(terms), terms, buffers: updates.values };
+  }
+
+  /** The latents of all views of a batch. */
+  #views(inputs: ClipInputs, options: LossOptions): Views {
     const { text, image, patchIndices, augText = [], augImage = [] } = inputs;
-    const { extraLatentProjection, useAllTokenEmbeds } = this.options;
-    const texts = [text, ...augText];
-    const images = [image, ...augImage];
-    const frozen = (encoded: Tensor, freeze = false) => (freeze ? detach(encoded) : encoded);
+    const { extraLatentProjection: extra, useAllTokenEmbeds } = this.options;
     // All views go through an encoder at once.
-    const allTexts = together(texts);
+    const texts = together([text, ...augText]);
     const encodedText = frozen(
-      this.encodeText(allTexts, useAllTokenEmbeds ? undefined : 1),
+      this.encodeText(texts, useAllTokenEmbeds ? undefined : 1),
       options.freezeTextEncoder,
     );
     const encodedImage = frozen(
-      this.encodeImage(together(images), patchIndices),
+      this.encodeImage(together([image, ...augImage]), patchIndices),
       options.freezeImageEncoder,
     );
-    const mask = this.textMask(allTexts);
-    const text0 = apart(this.textLatents(encodedText), texts.length);
-    const image0 = apart(this.imageLatents(encodedImage, patchIndices), images.length);
-    const text1 = extraLatentProjection
-      ? apart(this.textLatentsExtra(encodedText), texts.length)
-      : [];
-    const image1 = extraLatentProjection
-      ? apart(this.imageLatentsExtra(encodedImage, patchIndices), images.length)
-      : [];
-    const masks = mask ? apart(mask, texts.length) : [];
-    const found = objective(
-      this.options,
-      {
-        texts: text0.map((text, i) => ({ text, textExtra: text1[i], textMask: masks[i] })),
-        images: image0.map((image, i) => ({ image, imageExtra: image1[i] })),
-      },
-      { scale: this.logitScale(), bias: this.#bias },
-      options.excluded,
+    const ofTexts = (all: Tensor | undefined) => apart(all, 1 + augText.length);
+    const ofImages = (all: Tensor | undefined) => apart(all, 1 + augImage.length);
+    const textMasks = ofTexts(this.textMask(texts));
+    const textExtras = ofTexts(extra ? this.textLatentsExtra(encodedText) : undefined);
+    const imageExtras = ofImages(
+      extra ? this.imageLatentsExtra(encodedImage, patchIndices) : undefined,
     );
-    return { loss: this.#weigh(found), terms: found };
+    return {
+      texts: ofTexts(this.textLatents(encodedText)).map((text, i) => ({
+        text,
+        textExtra: textExtras[i],
+        textMask: textMasks[i],
+      })),
+      images: ofImages(this.imageLatents(encodedImage, patchIndices)).map((image, i) => ({
+        image,
+        imageExtra: imageExtras[i],
+      })),
+    };
   }
 
-  /** x-clip's bookkeeping: what other terms weigh, the contrastive one doesn't. */
-  #weigh(terms: LossTerms): Tensor {
-    const { multiviewLossWeight, simRegLossWeight } = this.options;
-    const others: (readonly [number, Tensor])[] = [];
-    if (terms.multiview) others.push([multiviewLossWeight, terms.multiview]);
-    const rest = 1 - others.reduce((sum, [weight]) => sum + weight, 0);
-    const added = terms.similarityRegularisation;
-    return weighted([
-      [rest, terms.contrastive],
-      ...others,
-      ...(added ? ([[simRegLossWeight, added]] as const) : []),
-    ]);
+  // x-clip trains a frozen encoder by self-supervision all the same.
+
+  #textSsl(
+    mlm: MaskedLanguageModel,
+    { text, mlm: masked }: ClipInputs,
+    { freezeTextEncoder }: LossOptions,
+  ): Tensor {
+    const words = this.#text.encodeWords(masked!.sequence, text);
+    return mlm.loss(frozen(words, freezeTextEncoder && !this.options.compat), masked!.labels);
+  }
+
+  #imageSsl(
+    ssl: VisualSsl,
+    inputs: ClipInputs,
+    { freezeImageEncoder }: LossOptions,
+    updates: BufferUpdates,
+  ): Tensor {
+    const { visualSslHiddenLayer, compat } = this.options;
+    const encode = (image: Tensor, kept?: Tensor) =>
+      frozen(
+        this.#image.encodeLayer(visualSslHiddenLayer, image, kept),
+        freezeImageEncoder && !compat,
+      );
+    return ssl.loss(encode, inputs.ssl!, updates);
+  }
+
+  /** x-clip's bookkeeping: what other terms weigh, the contrastive one doesn't; regularisation is added. */
+  #weigh({ contrastive, similarityRegularisation, ...terms }: LossTerms): Tensor {
+    const o = this.options;
+    const parts: (readonly [weight: number, term: Tensor])[] = [];
+    if (terms.textSsl) parts.push([o.textSslLossWeight, terms.textSsl]);
+    if (terms.imageSsl) parts.push([o.imageSslLossWeight, terms.imageSsl]);
+    if (terms.multiview) parts.push([o.multiviewLossWeight, terms.multiview]);
+    const others = parts.reduce((sum, [weight]) => sum + weight, 0);
+    if (similarityRegularisation) parts.push([o.simRegLossWeight, similarityRegularisation]);
+    return weighted([[1 - others, contrastive], ...parts]);
   }
 }
 
-function views<T>(count: number, make: (i: number) => T): T[] {
+function listOf<T>(count: number, make: (i: number) => T): T[] {
   return Array.from({ length: count }, (_, i) => make(i));
+}
+
+function frozen(encoded: Tensor, freeze = false): Tensor {
+  return freeze ? detach(encoded) : encoded;
 }
 
 /** Views [B, ...] under one another: [V B, ...]. */
@@ -410,25 +466,8 @@ function together(views: readonly Tensor[]): Tensor {
   return views.length === 1 ? views[0]! : concat(views, 0);
 }
 
-/** The opposite of {@link together}. */
-function apart(all: Tensor, count: number): Tensor[] {
+/** The opposite of {@link together}; nothing of nothing. */
+function apart(all: Tensor | undefined, count: number): readonly Tensor[] {
+  if (all === undefined) return [];
   return count === 1 ? [all] : chunk(all, count, 0);
-}
-
-/** The first token [B, D] of [B, T, D]; or all of them, without the first if it stands for the whole. */
-function comparedTokens(
-  encoded: Tensor,
-  tokenwise: boolean,
-  hasCls: boolean,
-  side: "text" | "image",
-): Tensor {
-  if (tokenwise) {
-    if (encoded.rank === 3) return hasCls ? slice(encoded, 1, 1) : encoded;
-    throw new ClipsmithError(
-      `useAllTokenEmbeds compares tokens, but the ${side} encoder gives one vector for each ${side}. ` +
-        "Give [B, T, D], or leave useAllTokenEmbeds out.",
-    );
-  }
-  if (encoded.rank === 2) return encoded;
-  return reshape(slice(encoded, 1, 0, 1), [encoded.shape[0]!, encoded.shape[2]!]);
 }

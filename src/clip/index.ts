@@ -12,12 +12,12 @@ export {
   type LossTerms,
 } from "./clip.js";
 export { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
-export type { Encoders, ImageEncoder, TextEncoder } from "./encoders.js";
 export { retrievedSimilarities } from "./hopfield.js";
-export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
 export { MaskedLanguageModel, type MaskedLanguageModelOptions } from "./masked-language-model.js";
 export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-options.js";
+export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
 export { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
+export type { ClipParts, ImageEncoder, TextEncoder, VisualSsl } from "./parts.js";
 export { type Preset, type PresetName, presets } from "./presets.js";
 export { sigmoidLoss } from "./sigmoid.js";
 export {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { mlmOptions } from "./mlm-options.js";
 
 const size = z.int().positive();
 const weight = z.number().nonnegative();
@@ -65,6 +66,24 @@ export const clipOptionsSchema = z.strictObject({
   hopfieldSharpness: z.number().positive().default(8),
   /** Judge each pair by itself instead of choosing among all (SigLIP, Zhai et al., 2023). Not in x-clip. */
   sigmoidLoss: z.boolean().default(false),
+  ...mlmOptions,
+  /** Self-supervision of the image encoder by two views of each picture (SLIP, Mu et al., 2021). */
+  useVisualSsl: z.boolean().default(false),
+  /** SimSiam (Chen and He, 2020) or SimCLR (Chen et al., 2020). */
+  visualSslType: z.enum(["simsiam", "simclr"]).default("simsiam"),
+  /**
+   * What of the image encoder it sees: a part by its place, counted from the end if negative, or by its
+   * name; -1 is the output.
+   */
+  visualSslHiddenLayer: z.union([z.int(), z.string()]).default(-1),
+  /** Width of its projections; 256 for SimSiam and 128 for SimCLR by default. */
+  visualSslProjectionSize: size.optional(),
+  /** Width of the hidden layers of its heads. */
+  visualSslProjectionHiddenSize: size.default(4096),
+  /** What SimCLR divides similarities by. */
+  simclrTemperature: z.number().positive().default(0.1),
+  /** Weight of visual self-supervision in the loss. */
+  imageSslLossWeight: weight.default(0.05),
   /** Weight of the pairs of views beyond the first, where there are augmented ones (DeCLIP, Li et al., 2021). */
   multiviewLossWeight: weight.default(0.1),
   /** Weight of the similarity regularisation (Yang et al., 2023); it is added to the loss. */

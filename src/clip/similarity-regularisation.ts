@@ -1,11 +1,8 @@
 import {
   add,
   div,
-  l2norm,
-  maskedMean,
   matmul,
   matrixTranspose,
-  mean,
   mul,
   reshape,
   sub,
@@ -14,7 +11,7 @@ import {
   where,
 } from "../graph/index.js";
 import { identityMask } from "./contrastive.js";
-import type { Latents } from "./similarity.js";
+import { type Latents, whole } from "./similarity.js";
 
 /**
  * Asks that two texts of a batch be as similar to each other as their images are (similarity
@@ -32,15 +29,6 @@ export function similarityRegularisation(latents: Latents): Tensor {
   };
   const first = loss(text, image);
   return textExtra && imageExtra ? div(add(first, loss(textExtra, imageExtra)), 2) : first;
-}
-
-/** [B, L] as it is; [B, T, L] as the direction of its tokens' mean, [B, L]. */
-function whole(latents: Tensor, mask?: Tensor): Tensor {
-  if (latents.rank === 2) return latents;
-  const average = mask
-    ? maskedMean(latents, reshape(mask, [...mask.shape, 1]), 1)
-    : mean(latents, 1);
-  return l2norm(average);
 }
 
 /** Similarities of rows [B, L] with one another, [B, B]. */

@@ -1,5 +1,6 @@
 import {
   formatShape,
+  l2norm,
   less,
   maskedFill,
   maskedMean,
@@ -92,5 +93,16 @@ function checkMatching({ text, image }: Latents): void {
   throw new Error(
     `the loss needs as many texts as images, and a fixed number: ` +
       `texts are ${formatShape(text.shape)}, images ${formatShape(image.shape)}`,
+  );
+}
+
+/**
+ * Latents [B, L] as they are; token by token, [B, T, L], the direction of the mean over those whose mask
+ * [B, T] holds: one vector [B, L] of length 1.
+ */
+export function whole(latents: Tensor, mask?: Tensor): Tensor {
+  if (latents.rank === 2) return latents;
+  return l2norm(
+    mask ? maskedMean(latents, reshape(mask, [...mask.shape, 1]), 1) : mean(latents, 1),
   );
 }

@@ -8,8 +8,8 @@ export {
 } from "./augment.js";
 export { readCollection } from "./collection.js";
 export { loadTokenizer } from "./load-tokenizer.js";
-export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
+export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
   type LoadedPictures,

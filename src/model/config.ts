@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { clipOptionsSchema } from "../clip/index.js";
+import type { EncodeOptions } from "../data/index.js";
 
 /** Mean and deviation of OpenAI's CLIP, by channel, of pixels in 0 to 1. */
 const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
@@ -40,6 +41,11 @@ export const modelConfigSchema = z
       mean.length === channels && std.length === channels,
     { path: ["preprocessing"], message: "mean and std need one number for each channel" },
   );
+
+/** Which special tokens a model's texts have: a causal encoder needs the one that ends them. */
+export function textEncoding({ clip }: ModelConfig): EncodeOptions {
+  return { addEos: clip.textCausalMask };
+}
 
 /** What a caller may give: everything has a default. */
 export type ModelConfigInput = z.input<typeof modelConfigSchema>;

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { CLIP } from "../clip/index.js";
+import { CLIP, type ClipParts } from "../clip/index.js";
 import { loadTokenizer, type Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
@@ -44,9 +44,10 @@ export async function saveWeights(
   folder: string,
   config: ModelConfig,
   weights: ReadonlyMap<string, Float32Array>,
+  parts: ClipParts = {},
 ): Promise<void> {
   const tensors = new Map<string, SafetensorsTensor>();
-  for (const [name, { shape }] of new CLIP(config.clip).parameters) {
+  for (const [name, { shape }] of new CLIP(config.clip, parts).parameters) {
     tensors.set(name, { dtype: "F32", shape: [...shape], data: weights.get(name)! });
   }
   await writeSafetensors(join(folder, modelFiles.weights), tensors, { format: "clipsmith" });
@@ -87,12 +88,12 @@ export async function loadDescription(
  *
  * @throws ClipsmithError if a file is missing or damaged, or the weights are not those of the model.
  */
-export async function loadModel(folder: string): Promise<ModelParts> {
+export async function loadModel(folder: string, parts: ClipParts = {}): Promise<ModelParts> {
   const { config, tokenizer } = await loadDescription(folder);
   const path = join(folder, modelFiles.weights);
   const { tensors } = await readSafetensors(path);
   const weights = new Map<string, Float32Array>();
-  for (const [name, { shape }] of new CLIP(config.clip).parameters) {
+  for (const [name, { shape }] of new CLIP(config.clip, parts).parameters) {
     const tensor = tensors.get(name);
     if (tensor?.shape.join() !== shape.join()) {
       throw new ClipsmithError(

@@ -1,8 +1,8 @@
-import { CLIP } from "../clip/index.js";
+import { CLIP, type ClipParts } from "../clip/index.js";
 import { PictureLoader, type Tokenizer } from "../data/index.js";
 import { type Data, graph } from "../graph/index.js";
 import { type Program, ProgramCache, type RuntimeOptions } from "../runtime/index.js";
-import type { ModelConfig } from "./config.js";
+import { type ModelConfig, textEncoding } from "./config.js";
 import type { Embedder, FailedPicture, PictureSource } from "./embedder.js";
 import { loadModel, type ModelParts } from "./folder.js";
 
@@ -18,19 +18,33 @@ export class Model implements Embedder {
   readonly #programs: ProgramCache;
   readonly #loader: PictureLoader;
 
-  constructor({ config, tokenizer, weights }: ModelParts, runtime: RuntimeOptions = {}) {
+  /** @param parts encoders of your own, those that the model was trained with. */
+  constructor(
+    { config, tokenizer, weights }: ModelParts,
+    runtime: RuntimeOptions = {},
+    parts: ClipParts = {},
+  ) {
     this.config = config;
     this.tokenizer = tokenizer;
-    this.#clip = new CLIP(config.clip);
+    this.#clip = new CLIP(config.clip, parts);
     this.#weights = Object.fromEntries(weights);
     this.#programs = new ProgramCache(runtime);
     // Whoever asks for a picture again wants the file as it is now.
     this.#loader = new PictureLoader({ ...pictureFormat(config), cacheBytes: 0 });
   }
 
-  /** Reads a model's folder, as training wrote it. Throws ClipsmithError if it is damaged. */
-  static async load(folder: string, runtime: RuntimeOptions = {}): Promise<Model> {
-    return new Model(await loadModel(folder), runtime);
+  /**
+   * Reads a model's folder, as training wrote it.
+   *
+   * @param parts encoders of your own, those that the model was trained with.
+   * @throws ClipsmithError if it is damaged.
+   */
+  static async load(
+    folder: string,
+    runtime: RuntimeOptions = {},
+    parts: ClipParts = {},
+  ): Promise<Model> {
+    return new Model(await loadModel(folder, parts), runtime, parts);
   }
 
   get width(): number {
@@ -40,12 +54,13 @@ export class Model implements Embedder {
   async embedTexts(texts: readonly string[]): Promise<Float32Array> {
     const program = await this.#programs.get("text", () => {
       const { text } = this.#clip.inputs("batch");
-      return graph({ latents: this.#clip.textLatents(this.#clip.encodeText(text, 1)) });
+      return graph({ latents: this.#clip.embedText(text) });
     });
     const embeddings = new Float32Array(texts.length * this.width);
+    const { textSeqLen } = this.config.clip;
     for (let start = 0; start < texts.length; start += BATCH) {
       const part = texts.slice(start, start + BATCH);
-      const text = this.tokenizer.encodeBatch(part, this.config.clip.textSeqLen);
+      const text = this.tokenizer.encodeBatch(part, textSeqLen, textEncoding(this.config));
       await this.#run(program, { text }, embeddings, start, part.length);
     }
     return embeddings;
@@ -56,7 +71,7 @@ export class Model implements Embedder {
   ): Promise<{ embeddings: Float32Array; failed: readonly FailedPicture[] }> {
     const program = await this.#programs.get("image", () => {
       const { image } = this.#clip.inputs("batch");
-      return graph({ latents: this.#clip.imageLatents(this.#clip.encodeImage(image)) });
+      return graph({ latents: this.#clip.embedImage(image) });
     });
     const embeddings = new Float32Array(pictures.length * this.width);
     const failed: FailedPicture[] = [];

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { CLIP } from "../clip/index.js";
 import { type Sample, trainTokenizer } from "../data/index.js";
 import { modelConfigSchema } from "../model/index.js";
 import { BatchSource, type BatchSourceOptions } from "./batches.js";
@@ -34,7 +35,11 @@ async function withSource<T>(
     tokenizer,
     batchSize: 3,
     seed: 1,
+    clip: new CLIP((options.config ?? config).clip),
     augment: {},
+    sslAugment: {},
+    augTexts: 0,
+    augImages: 0,
     blend: 0,
     ...options,
   });

@@ -1,25 +1,33 @@
-import { CLIP } from "../clip/index.js";
+import type { CLIP } from "../clip/index.js";
 import {
   type AugmentOptions,
+  drawMask,
+  maskTokens,
   PictureLoader,
   type PictureRequest,
   type Sample,
   type Skipped,
   type Tokenizer,
 } from "../data/index.js";
-import { type ModelConfig, pictureFormat } from "../model/index.js";
+import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { random } from "../util/random.js";
+import { type Random, random } from "../util/random.js";
 import type { Batch } from "./step.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions {
   readonly samples: readonly Sample[];
+  readonly clip: CLIP;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly batchSize: number;
   readonly seed: number;
   readonly augment: AugmentOptions;
+  /** Changes of the two views that visual self-supervision compares. */
+  readonly sslAugment: AugmentOptions;
+  /** How many more views of each text and of each picture there are. */
+  readonly augTexts: number;
+  readonly augImages: number;
   /** Probability that a picture is mixed with another that has the same captions. */
   readonly blend: number;
 }
@@ -33,7 +41,6 @@ const MAX_REPLACEMENTS = 100;
  */
 export class BatchSource {
   readonly #options: BatchSourceOptions;
-  readonly #clip: CLIP;
   readonly #loader: PictureLoader;
   readonly #skipped = new Map<string, string>();
   /** Samples that have the same captions, by those captions. */
@@ -42,9 +49,13 @@ export class BatchSource {
 
   constructor(options: BatchSourceOptions) {
     this.#options = options;
-    this.#clip = new CLIP(options.config.clip);
-    const { augment } = options;
-    this.#loader = new PictureLoader({ ...pictureFormat(options.config), augment });
+    const { clip, augment, sslAugment, augImages } = options;
+    const ssl = clip.sslPasses > 0 ? [sslAugment, sslAugment] : [];
+    this.#loader = new PictureLoader({
+      ...pictureFormat(options.config),
+      augment,
+      views: [...Array<AugmentOptions>(augImages).fill(augment), ...ssl],
+    });
     if (options.blend === 0) return;
     for (const sample of options.samples) {
       const key = captionKey(sample);
@@ -61,22 +72,67 @@ export class BatchSource {
 
   /** The batch of a step, counted from 0. */
   async batch(step: number): Promise<Batch> {
-    const { batchSize, seed, tokenizer, config } = this.#options;
+    const { batchSize, seed, clip, augImages } = this.#options;
     const chosen = Array.from({ length: batchSize }, (_, slot) =>
       this.#sampleAt(step * batchSize + slot),
     );
-    const { pixels, fingerprints } = await this.#loadPictures(chosen, step);
+    const { pixels, views, fingerprints } = await this.#loadPictures(chosen, step);
     const captionStream = random(seed, "caption", step);
     const captions = chosen.map(
       (sample) => sample.captions[captionStream.integer(sample.captions.length)]!,
     );
-    const patchIndices = this.#patchIndices(step);
+    const text = this.#encode(captions);
+    const moreCaptions = this.#moreCaptions(chosen, captions, step);
+    const patchIndices = this.#patchIndices(batchSize * (1 + augImages), step, "patches");
     return {
-      text: tokenizer.encodeBatch(captions, config.clip.textSeqLen),
+      text,
       image: pixels,
       ...(patchIndices && { patchIndices }),
-      excluded: samePairs(chosen, captions, fingerprints),
+      ...(moreCaptions.length > 0 && { augText: moreCaptions.map((view) => this.#encode(view)) }),
+      ...(augImages > 0 && { augImage: views.slice(0, augImages) }),
+      ...(clip.options.useMlm && { mlm: this.#masked(text, step) }),
+      ...(clip.sslPasses > 0 && { ssl: this.#ssl(views.slice(augImages), step) }),
+      excluded: samePairs(chosen, [captions, ...moreCaptions], fingerprints),
     };
+  }
+
+  #encode(captions: readonly string[]): Int32Array {
+    const { tokenizer, config } = this.#options;
+    return tokenizer.encodeBatch(captions, config.clip.textSeqLen, textEncoding(config));
+  }
+
+  /** More views of the texts: of each, captions not taken yet, then such again without one word. */
+  #moreCaptions(samples: readonly Sample[], captions: readonly string[], step: number): string[][] {
+    const { seed, augTexts } = this.#options;
+    const stream = random(seed, "more captions", step);
+    const views = Array.from({ length: augTexts }, (): string[] => []);
+    for (const [slot, sample] of samples.entries()) {
+      const others = sample.captions.filter((caption) => caption !== captions[slot]);
+      const order = stream.permutation(others.length);
+      for (const [i, view] of views.entries()) {
+        const other = others[order[i]!];
+        view.push(other ?? withoutOneWord(captions[slot]!, stream));
+      }
+    }
+    return views;
+  }
+
+  /** Texts with words to be guessed, for masked language modelling. */
+  #masked(text: Int32Array, step: number): NonNullable<Batch["mlm"]> {
+    const { seed, clip } = this.#options;
+    const { compat, textSeqLen } = clip.options;
+    const draws = drawMask(text.length, clip.options, random(seed, "masked words", step));
+    return maskTokens(text, textSeqLen, clip.options, draws, compat);
+  }
+
+  /** The views that visual self-supervision compares, and the patches kept in each of its passes. */
+  #ssl(views: readonly Float32Array[], step: number): NonNullable<Batch["ssl"]> {
+    const { batchSize, clip } = this.#options;
+    const patchIndices = Array.from({ length: clip.sslPasses }, (_, pass) =>
+      this.#patchIndices(batchSize, step, `ssl patches ${pass}`),
+    );
+    const dropped = patchIndices.filter((indices) => indices !== undefined);
+    return { views, ...(dropped.length > 0 && { patchIndices: dropped }) };
   }
 
   /** Ends the thread that reads pictures. */
@@ -120,6 +176,7 @@ export class BatchSource {
         const [failure] = other.failed;
         if (failure === undefined) {
           loaded.pixels.set(other.pixels, slot * length);
+          for (const [v, view] of loaded.views.entries()) view.set(other.views[v]!, slot * length);
           loaded.fingerprints[slot] = other.fingerprints[0]!;
           break;
         }
@@ -139,14 +196,14 @@ export class BatchSource {
     return picture === sample.picture ? {} : { blend: { picture, weight: stream.uniform() } };
   }
 
-  /** For each picture, which patches are kept, in drawn order. */
-  #patchIndices(step: number): Int32Array | undefined {
-    const { patches, keptPatches } = this.#clip;
+  /** For each of `count` pictures, which patches are kept, in drawn order. */
+  #patchIndices(count: number, step: number, name: string): Int32Array | undefined {
+    const { seed, clip } = this.#options;
+    const { patches, keptPatches } = clip;
     if (keptPatches === patches) return undefined;
-    const { batchSize, seed } = this.#options;
-    const stream = random(seed, "patches", step);
-    const indices = new Int32Array(batchSize * keptPatches);
-    for (let row = 0; row < batchSize; row++) {
+    const stream = random(seed, name, step);
+    const indices = new Int32Array(count * keptPatches);
+    for (let row = 0; row < count; row++) {
       const order = stream.permutation(patches).subarray(0, keptPatches);
       indices.set(order, row * keptPatches);
     }
@@ -158,13 +215,20 @@ function captionKey({ captions }: Sample): string {
   return captions.join("\n");
 }
 
+/** A text without one of its words, if it has several. */
+function withoutOneWord(text: string, stream: Random): string {
+  const words = text.split(/\s+/).filter((word) => word !== "");
+  if (words.length < 2) return text;
+  return words.toSpliced(stream.integer(words.length), 1).join(" ");
+}
+
 /**
- * Marks pairs (text, image) of different samples that nevertheless belong together: the caption is also
- * one of the other picture's, or the pictures are equal.
+ * Marks pairs (text, image) of different samples that nevertheless belong together: a view's caption is
+ * also one of the other picture's, or the pictures are equal.
  */
 function samePairs(
   samples: readonly Sample[],
-  captions: readonly string[],
+  views: readonly (readonly string[])[],
   fingerprints: Float64Array,
 ): Uint8Array {
   const count = samples.length;
@@ -175,7 +239,7 @@ function samePairs(
       if (text === image) continue;
       const same =
         fingerprints[text] === fingerprints[image] ||
-        captionSets.get(samples[image]!.captions)!.has(captions[text]!);
+        views.some((captions) => captionSets.get(samples[image]!.captions)!.has(captions[text]!));
       if (same) marks[text * count + image] = 1;
     }
   }

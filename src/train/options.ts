@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { sslAugmentation } from "../data/index.js";
 
 const range = z
   .tuple([z.number().positive(), z.number().positive()])
@@ -73,8 +74,8 @@ export const trainingOptionsSchema = z.strictObject({
     .number()
     .min(1)
     .default(1 / 0.07),
-  /** The logit scale is kept between 1 and this, as CLIP does. */
-  maxLogitScale: z.number().min(1).default(100),
+  /** The logit scale is kept between 1 and this, as CLIP does; null: it is free, as x-clip's is. */
+  maxLogitScale: z.number().min(1).nullable().default(100),
   /** Key of all random numbers: equal seeds give equal runs. */
   seed: z.int().default(0),
   /** Train only the text side and the projections (LiT). */
@@ -82,6 +83,15 @@ export const trainingOptionsSchema = z.strictObject({
   /** Train only the image side and the projections. */
   freezeTextEncoder: z.boolean().default(false),
   augment: augmentSchema.default({}),
+  /** How the two views of a picture are changed that visual self-supervision compares. */
+  sslAugment: augmentSchema.prefault(() => augmentSchema.parse(sslAugmentation)),
+  /**
+   * More views of each text for the multiview loss (DeCLIP, Li et al., 2021): other captions of the
+   * picture; where there are no others, one again without one of its words.
+   */
+  augTexts: z.int().min(0).default(0),
+  /** More views of each picture for the multiview loss, each changed by `augment` anew. */
+  augImages: z.int().min(0).default(0),
   /**
    * Probability that a picture is mixed with another that has the same captions, in random parts
    * (mixup, Zhang et al., 2017, within one meaning): between two makers' drawings lie other styles.

@@ -99,7 +99,7 @@ test("a run is replaced only if asked for, and then altogether", async () => {
     "tokenizer.json",
     "training.json",
   ]);
-  assert.equal((await resumeRun(folder)).training.seed, 5);
+  assert.equal((await resumeRun(folder, samples)).training.seed, 5);
   // An empty folder has nothing to overwrite.
   const empty = newFolder();
   await mkdir(empty);
@@ -142,7 +142,7 @@ test("wrong options are told before anything is written or replaced", async () =
 test("a run without a checkpoint starts again from the same weights", async () => {
   const folder = newFolder();
   const started = await start(folder, { training: { seed: 3, steps: 5 } });
-  const resumed = await resumeRun(folder);
+  const resumed = await resumeRun(folder, samples);
   assert.equal(resumed.checkpoint, undefined);
   assert.deepEqual(resumed.weights, started.weights);
   assert.deepEqual(resumed.training, started.training);
@@ -151,7 +151,7 @@ test("a run without a checkpoint starts again from the same weights", async () =
 
 test("what cannot be resumed says why", async () => {
   const folder = newFolder();
-  await assert.rejects(resumeRun(folder), {
+  await assert.rejects(resumeRun(folder, samples), {
     name: "ClipsmithError",
     message: /^There is no run to resume in .*training\.json.*Leave out --resume to start one\.$/,
   });
@@ -161,12 +161,12 @@ test("what cannot be resumed says why", async () => {
     tensors: new Map([["temperature", { shape: [], data: Float32Array.of(2) }]]),
     state: { totalSteps: 5 },
   });
-  await assert.rejects(resumeRun(folder), {
+  await assert.rejects(resumeRun(folder, samples), {
     name: "ClipsmithError",
     message: /step-00000003 has no text_transformer\.cls_token: is it of another model\?/,
   });
   await writeFile(join(folder, runFiles.training), '{"minutes": -1}');
-  await assert.rejects(resumeRun(folder), {
+  await assert.rejects(resumeRun(folder, samples), {
     name: "ClipsmithError",
     message: /training\.json: minutes: /,
   });

@@ -2,7 +2,7 @@ import { constants, existsSync } from "node:fs";
 import { access, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { CLIP } from "../clip/index.js";
+import { CLIP, type ClipOptions, type ClipParts } from "../clip/index.js";
 import { loadTokenizer, type Sample, type Tokenizer, trainTokenizer } from "../data/index.js";
 import {
   loadDescription,
@@ -49,6 +49,8 @@ export interface NewRun {
   readonly tokenizer?: string;
   /** Most tokens of the tokenizer trained on the captions; default 8192. */
   readonly vocabularySize?: number;
+  /** Encoders and self-supervision of your own; a run that is resumed needs the same. */
+  readonly parts?: ClipParts;
   /** Replace the run that the folder holds; default false. */
   readonly overwrite?: boolean;
 }
@@ -65,9 +67,19 @@ const MAX_TEXT_LENGTH = 77;
 export async function startRun(
   folder: string,
   samples: readonly Sample[],
-  { model = { clip: {} }, training = {}, overwrite = false, ...tokenizerOptions }: NewRun,
+  {
+    model = { clip: {} },
+    training = {},
+    overwrite = false,
+    parts = {},
+    ...tokenizerOptions
+  }: NewRun,
 ): Promise<RunStart> {
-  const options = parseOptions(trainingOptionsSchema, training, "training options");
+  const options = parseOptions(
+    trainingOptionsSchema,
+    { ...(model.clip.compat === "x-clip" && xClipTraining), ...training },
+    "training options",
+  );
   if (model.clip.numTextTokens !== undefined) {
     throw new ClipsmithError(
       "clip.numTextTokens cannot be chosen: it is the size of the tokenizer. Bound that of one trained " +
@@ -77,27 +89,57 @@ export async function startRun(
   await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
   const tokenizer = await newTokenizer(captions, tokenizerOptions);
-  const longest = captions.reduce((n, text) => Math.max(n, tokenizer.encode(text).length), 1);
+  const { textCausalMask = false } = model.clip;
+  const encoding = { addEos: textCausalMask };
+  const longest = captions.reduce(
+    (n, text) => Math.max(n, tokenizer.encode(text, encoding).length),
+    1,
+  );
   const config: ModelConfig = parseOptions(
     modelConfigSchema,
     {
       ...model,
       clip: {
         textSeqLen: Math.min(longest, MAX_TEXT_LENGTH),
+        ...(textCausalMask && { textEosId: tokenizer.eosId }),
         ...model.clip,
         numTextTokens: tokenizer.vocabularySize,
       },
     },
     "model options",
   );
-  const clip = new CLIP(config.clip);
+  checkTokens(config.clip, tokenizer);
+  const clip = new CLIP(config.clip, parts);
   await clearFolder(folder);
   // This file marks the folder as a run's, so that it can be replaced if the start is cut off here.
   const json = `${JSON.stringify(options, undefined, 2)}\n`;
   await replaceFile(join(folder, runFiles.training), [Buffer.from(json)]);
   await saveDescription(folder, { config, tokenizer });
-  const weights = startingWeights(clip, options);
+  const weights = startingWeights(clip, options, samples.length);
   return { config, tokenizer, weights, training: options, checkpoint: undefined, warnings: [] };
+}
+
+/** How x-clip starts; its temperature is free. */
+const xClipTraining: TrainingOptions = {
+  embeddingDeviation: 1,
+  initialLogitScale: Math.E,
+  maxLogitScale: null,
+};
+
+/** Throws ClipsmithError unless the model's special tokens are the tokenizer's. */
+function checkTokens(clip: ClipOptions, tokenizer: Tokenizer): void {
+  const { textPadId, textEosId, textCausalMask } = clip;
+  if (textPadId !== tokenizer.padId) {
+    throw new ClipsmithError(
+      `clip.textPadId is ${textPadId}, but the tokenizer fills up texts with ${tokenizer.padId}. ` +
+        "Leave it out.",
+    );
+  }
+  if (textCausalMask && textEosId !== tokenizer.eosId) {
+    throw new ClipsmithError(
+      `clip.textEosId is ${textEosId}, but the tokenizer ends texts with ${tokenizer.eosId}. Leave it out.`,
+    );
+  }
 }
 
 /** Throws ClipsmithError if it cannot be loaded, or the options contradict each other. */
@@ -121,7 +163,11 @@ async function newTokenizer(
  *
  * @throws ClipsmithError if the folder holds no run.
  */
-export async function resumeRun(folder: string): Promise<RunStart> {
+export async function resumeRun(
+  folder: string,
+  samples: readonly Sample[],
+  parts: ClipParts = {},
+): Promise<RunStart> {
   const path = join(folder, runFiles.training);
   let json: unknown;
   try {
@@ -141,9 +187,9 @@ export async function resumeRun(folder: string): Promise<RunStart> {
     );
   }
   const { config, tokenizer } = await loadDescription(folder);
-  const clip = new CLIP(config.clip);
+  const clip = new CLIP(config.clip, parts);
   const { latest, warnings } = await latestCheckpoint(join(folder, runFiles.checkpoints));
-  const weights = startingWeights(clip, training);
+  const weights = startingWeights(clip, training, samples.length);
   const checkpoint = latest && (await loadCheckpoint(latest.path));
   for (const [name, { trainable }] of clip.parameters) {
     const saved = checkpoint?.tensors.get(name)?.data;
@@ -155,8 +201,17 @@ export async function resumeRun(folder: string): Promise<RunStart> {
   return { config, tokenizer, weights, training, checkpoint, warnings };
 }
 
-/** x-clip's starting values, but for the embeddings and the logit scale. */
-function startingWeights(clip: CLIP, options: ResolvedTrainingOptions): Map<string, Float32Array> {
+/** Pairs in a batch: no more than there are samples. */
+export function batchSizeOf(options: ResolvedTrainingOptions, samples: number): number {
+  return Math.min(options.batchSize, samples);
+}
+
+/** x-clip's starting values, but for the embeddings, the logit scale and the bias of the sigmoid loss. */
+function startingWeights(
+  clip: CLIP,
+  options: ResolvedTrainingOptions,
+  samples: number,
+): Map<string, Float32Array> {
   const weights = initialize(clip.parameters, options.seed);
   for (const [name, { initializer }] of clip.parameters) {
     if (initializer.kind !== "normal") continue;
@@ -164,8 +219,11 @@ function startingWeights(clip: CLIP, options: ResolvedTrainingOptions): Map<stri
     for (let i = 0; i < values.length; i++) values[i]! *= options.embeddingDeviation;
   }
   weights.get(CLIP.logitScale)![0] = Math.log(
-    Math.min(options.initialLogitScale, options.maxLogitScale),
+    Math.min(options.initialLogitScale, options.maxLogitScale ?? Number.POSITIVE_INFINITY),
   );
+  // The odds of a match: the many pairs that don't then weigh no more than those that do.
+  const bias = weights.get(CLIP.logitBias);
+  if (bias) bias[0] = -Math.log(batchSizeOf(options, samples) - 1);
   return weights;
 }
 

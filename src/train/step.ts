@@ -1,5 +1,5 @@
 import type { CLIP, LossOptions } from "../clip/index.js";
-import { type Data, graph, input } from "../graph/index.js";
+import { type Data, graph, input, type Tensor } from "../graph/index.js";
 import { parameterGradients } from "../nn/index.js";
 import { Program, type RuntimeOptions } from "../runtime/index.js";
 import { AdamW, type AdamWOptions } from "./adamw.js";
@@ -10,8 +10,19 @@ export interface Batch {
   readonly text: Int32Array;
   /** [B, C, H, W] */
   readonly image: Float32Array;
-  /** [B, K]; present where the model drops patches. */
+  /** [V B, K] for V views of pictures; present where the model drops patches. */
   readonly patchIndices?: Int32Array;
+  /** More views of the texts, as `text`. */
+  readonly augText?: readonly Int32Array[];
+  /** More views of the pictures, as `image`. */
+  readonly augImage?: readonly Float32Array[];
+  /** Texts to be guessed at, as `text`; present for masked language modelling. */
+  readonly mlm?: { readonly sequence: Int32Array; readonly labels: Int32Array };
+  /** Two views of each picture, as `image`, and the patches kept; present for visual self-supervision. */
+  readonly ssl?: {
+    readonly views: readonly Float32Array[];
+    readonly patchIndices?: readonly Int32Array[];
+  };
   /** [B, B] (text, image): 1 where the pair is no negative. */
   readonly excluded: Uint8Array;
 }
@@ -19,6 +30,8 @@ export interface Batch {
 /** What a step found. */
 export interface StepResult {
   readonly loss: number;
+  /** The parts of the loss by name, before they are weighed. */
+  readonly terms: Readonly<Record<string, number>>;
   /** Global norm of the gradients before clipping; nothing was learnt if it is not finite. */
   readonly gradientNorm: number;
 }
@@ -28,6 +41,9 @@ export interface TrainingStepOptions {
   readonly clip: CLIP;
   readonly batchSize: number;
   readonly textLength: number;
+  /** How many more views of texts and pictures a batch has; default 0. */
+  readonly augTexts?: number;
+  readonly augImages?: number;
   /** Starting values by name. */
   readonly weights: ReadonlyMap<string, Float32Array>;
   readonly optimizer?: AdamWOptions;
@@ -36,14 +52,21 @@ export interface TrainingStepOptions {
 }
 
 const gradientOf = (name: string) => `gradient of ${name}`;
+const newValueOf = (name: string) => `new value of ${name}`;
+const termOf = (name: string) => `term ${name}`;
 
 /** Forward, backward and update for batches of one size: loss and gradients are one program. */
 export class TrainingStep {
   readonly optimizer: AdamW;
+  /** Values that steps change, but not by gradients, such as batch norm's statistics; by name. */
+  readonly buffers: ReadonlyMap<string, Float32Array>;
   readonly #program: Program;
+  readonly #terms: readonly string[];
   readonly #feeds: Readonly<Record<string, Data>>;
   /** The optimizer's own memory, which the program writes gradients into. */
   readonly #into: Readonly<Record<string, Data>>;
+  /** Where the program writes buffers' new values: they count only if the step does. */
+  readonly #newBuffers: ReadonlyMap<string, Float32Array>;
   /** Parameters that the loss does not depend on. */
   readonly #untouched: ReadonlySet<string>;
 
@@ -51,38 +74,53 @@ export class TrainingStep {
     program: Program,
     optimizer: AdamW,
     learnt: ReadonlySet<string>,
-    frozen: Readonly<Record<string, Data>>,
+    buffers: ReadonlyMap<string, Float32Array>,
+    changed: ReadonlySet<string>,
+    terms: readonly string[],
   ) {
     this.optimizer = optimizer;
+    this.buffers = buffers;
     this.#program = program;
-    this.#feeds = { ...frozen, ...Object.fromEntries(optimizer.parameters) };
-    this.#into = Object.fromEntries(
-      [...optimizer.gradients]
-        .filter(([name]) => learnt.has(name))
-        .map(([name, gradient]) => [gradientOf(name), gradient]),
+    this.#terms = terms;
+    this.#feeds = Object.fromEntries([...buffers, ...optimizer.parameters]);
+    this.#newBuffers = new Map(
+      [...changed].map((name) => [name, new Float32Array(buffers.get(name)!.length)]),
     );
+    this.#into = Object.fromEntries([
+      ...[...optimizer.gradients]
+        .filter(([name]) => learnt.has(name))
+        .map(([name, gradient]) => [gradientOf(name), gradient] as const),
+      ...[...this.#newBuffers].map(([name, values]) => [newValueOf(name), values] as const),
+    ]);
     this.#untouched = new Set([...optimizer.parameters.keys()].filter((name) => !learnt.has(name)));
   }
 
   static async compile(options: TrainingStepOptions): Promise<TrainingStep> {
     const { clip, batchSize, textLength, weights, runtime } = options;
-    const inputs = clip.inputs(batchSize, { textLength, training: true });
+    const { augTexts = 0, augImages = 0 } = options;
+    const inputs = clip.inputs(batchSize, { textLength, training: true, augTexts, augImages });
     const excluded = input("excluded", [batchSize, batchSize], "bool");
-    const loss = clip.loss(inputs, { ...options.loss, excluded });
+    const { loss, terms, buffers: changed } = clip.losses(inputs, { ...options.loss, excluded });
     const gradients = parameterGradients(loss, clip.parameters);
-    const outputs = [...gradients].map(([name, gradient]) => [gradientOf(name), gradient]);
+    const outputs: (readonly [string, Tensor])[] = [
+      ...Object.entries(terms).map(([name, term]) => [termOf(name), term] as const),
+      ...[...gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
+      ...[...changed].map(([name, value]) => [newValueOf(name), value] as const),
+    ];
     const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
     const values = new Map<string, { shape: readonly number[]; values: Float32Array }>();
-    const buffers: Record<string, Data> = {};
+    const buffers = new Map<string, Float32Array>();
     for (const [name, { shape, trainable }] of clip.parameters) {
       if (trainable) values.set(name, { shape, values: weights.get(name)! });
-      else buffers[name] = weights.get(name)!;
+      else buffers.set(name, weights.get(name)!.slice());
     }
     return new TrainingStep(
       program,
       new AdamW(values, options.optimizer),
       new Set(gradients.keys()),
       buffers,
+      new Set(changed.keys()),
+      Object.keys(terms),
     );
   }
 
@@ -93,14 +131,32 @@ export class TrainingStep {
     batch: Batch,
     options: { readonly learningRate: number; readonly maxGradientNorm?: number },
   ): Promise<StepResult> {
-    const { loss } = await this.#program.run({ ...this.#feeds, ...batch }, this.#into);
-    const value = (loss as Float32Array)[0]!;
-    if (!Number.isFinite(value)) return { loss: value, gradientNorm: Number.NaN };
+    const found = await this.#program.run({ ...this.#feeds, ...batchFeeds(batch) }, this.#into);
+    const scalar = (name: string) => (found[name] as Float32Array)[0]!;
+    const loss = scalar("loss");
+    const terms = Object.fromEntries(this.#terms.map((name) => [name, scalar(termOf(name))]));
+    if (!Number.isFinite(loss)) return { loss, terms, gradientNorm: Number.NaN };
     const { gradientNorm } = this.optimizer.step({ ...options, skip: this.#untouched });
-    return { loss: value, gradientNorm };
+    if (Number.isFinite(gradientNorm)) {
+      for (const [name, values] of this.#newBuffers) this.buffers.get(name)!.set(values);
+    }
+    return { loss, terms, gradientNorm };
   }
 
   async release(): Promise<void> {
     await this.#program.release();
   }
+}
+
+/** A batch's arrays by the names of {@link CLIP.inputs}: `ssl.views.0` for the first of `ssl.views`. */
+function batchFeeds(batch: Batch): Record<string, Data> {
+  const feeds: Record<string, Data> = {};
+  const collect = (name: string, value: unknown): void => {
+    if (ArrayBuffer.isView(value)) feeds[name] = value as Data;
+    else if (typeof value === "object" && value !== null) {
+      for (const [key, part] of Object.entries(value)) collect(`${name}.${key}`, part);
+    }
+  };
+  for (const [name, value] of Object.entries(batch)) collect(name, value);
+  return feeds;
 }

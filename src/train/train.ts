@@ -11,6 +11,7 @@ import { MetricsWriter } from "./metrics.js";
 import type { ResolvedTrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
 import {
+  batchSizeOf,
   checkpointStateSchema,
   type NewRun,
   type RunStart,
@@ -86,7 +87,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       "All pictures have the same caption: there is nothing to tell them apart by.",
     );
   }
-  const start = options.resume ? await resumeRun(out) : await startRun(out, samples, options);
+  const start = options.resume
+    ? await resumeRun(out, samples, options.parts)
+    : await startRun(out, samples, options);
   const { config, training, checkpoint } = start;
   options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
   return new Run(start, options).train();
@@ -105,16 +108,20 @@ class Run {
     const { training } = start;
     this.#start = start;
     this.#options = options;
-    this.#clip = new CLIP(start.config.clip);
-    this.#batchSize = Math.min(training.batchSize, options.samples.length);
+    this.#clip = new CLIP(start.config.clip, options.parts);
+    this.#batchSize = batchSizeOf(training, options.samples.length);
     this.#firstStep = start.checkpoint?.step ?? 0;
     this.#source = new BatchSource({
       samples: options.samples,
+      clip: this.#clip,
       config: start.config,
       tokenizer: start.tokenizer,
       batchSize: this.#batchSize,
       seed: training.seed,
       augment: training.augment,
+      sslAugment: training.sslAugment,
+      augTexts: training.augTexts,
+      augImages: training.augImages,
       blend: training.blend,
     });
   }
@@ -173,7 +180,9 @@ class Run {
         const logitScale = this.#clampLogitScale(step);
         at++;
         loss = average(loss, result.loss, at - this.#firstStep);
-        metrics.write({ step: at, ...result, learningRate: rate, logitScale });
+        const { terms, ...figures } = result;
+        const parts = Object.keys(terms).length > 1 ? terms : {};
+        metrics.write({ step: at, ...figures, ...parts, learningRate: rate, logitScale });
 
         const taken = at - this.#firstStep;
         if (totalSteps === undefined) {
@@ -222,6 +231,8 @@ class Run {
       clip: this.#clip,
       batchSize: this.#batchSize,
       textLength: config.clip.textSeqLen,
+      augTexts: training.augTexts,
+      augImages: training.augImages,
       weights,
       optimizer: { betas, epsilon, weightDecay },
       loss: { freezeImageEncoder, freezeTextEncoder },
@@ -231,11 +242,13 @@ class Run {
     return step;
   }
 
-  /** Keeps the scale's logarithm between 0 and its bound; returns the scale. */
+  /** Keeps the scale's logarithm between 0 and its bound, if it has one; returns the scale. */
   #clampLogitScale(step: TrainingStep): number {
     const logScale = step.optimizer.parameters.get(CLIP.logitScale)!;
-    const bound = Math.log(this.#start.training.maxLogitScale);
-    logScale[0] = Math.min(Math.max(logScale[0]!, 0), bound);
+    const { maxLogitScale } = this.#start.training;
+    if (maxLogitScale !== null) {
+      logScale[0] = Math.min(Math.max(logScale[0]!, 0), Math.log(maxLogitScale));
+    }
     return Math.exp(logScale[0]!);
   }
 
@@ -257,7 +270,7 @@ class Run {
     { totalSteps, seconds }: z.output<typeof checkpointStateSchema>,
   ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
-    for (const [name, data] of step.optimizer.parameters) {
+    for (const [name, data] of [...step.optimizer.parameters, ...step.buffers]) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
@@ -266,8 +279,8 @@ class Run {
   }
 
   async #saveModel(step: TrainingStep): Promise<void> {
-    const weights = new Map([...this.#start.weights, ...step.optimizer.parameters]);
-    await saveWeights(this.#options.out, this.#start.config, weights);
+    const weights = new Map([...step.optimizer.parameters, ...step.buffers]);
+    await saveWeights(this.#options.out, this.#start.config, weights, this.#options.parts);
   }
 }
 

@@ -3,6 +3,6 @@
  *
  * @module
  */
-export type { VisualSslInputs, VisualSslOptions } from "./options.js";
+export type { EncodePictures, VisualSslInputs, VisualSslOptions } from "./options.js";
 export { SimCLR, type SimClrOptions } from "./sim-clr.js";
 export { SimSiam } from "./sim-siam.js";

@@ -1,13 +1,14 @@
 import type { Tensor } from "../../graph/index.js";
 
+/**
+ * What is to be learnt of a picture: [B, C, H, W] and int32 [B, K], the patches that are kept, to [B, D],
+ * or to [B, T, D] whose first token stands for the picture.
+ */
+export type EncodePictures = (image: Tensor, patchIndices?: Tensor) => Tensor;
+
 /** Options of {@link SimSiam} and {@link SimCLR}. */
 export interface VisualSslOptions {
-  /**
-   * What is to be learnt of a picture: [B, C, H, W] and int32 [B, K], the patches that are kept, to
-   * [B, D], or to [B, T, D] whose first token stands for the picture.
-   */
-  readonly encode: (image: Tensor, patchIndices?: Tensor) => Tensor;
-  /** D of what `encode` gives. */
+  /** D of what is encoded. */
   readonly width: number;
   /** Width of projections. Default: 256 for SimSiam, 128 for SimCLR. */
   readonly projectionSize?: number | undefined;

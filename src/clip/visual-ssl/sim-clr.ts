@@ -2,7 +2,7 @@ import { l2norm, type Tensor } from "../../graph/index.js";
 import type { BufferUpdates, Scope } from "../../nn/index.js";
 import { Projector } from "./heads.js";
 import { ntXent } from "./losses.js";
-import type { VisualSslInputs, VisualSslOptions } from "./options.js";
+import type { EncodePictures, VisualSslInputs, VisualSslOptions } from "./options.js";
 import { pictureRows, tokenRows } from "./rows.js";
 
 /** Options of {@link SimCLR}. */
@@ -34,8 +34,12 @@ export class SimCLR {
    *
    * @param updates takes batch norm's statistics.
    */
-  loss({ views, patchIndices }: VisualSslInputs, updates: BufferUpdates): Tensor {
-    const { encode, temperature = 0.1, compat } = this.#options;
+  loss(
+    encode: EncodePictures,
+    { views, patchIndices }: VisualSslInputs,
+    updates: BufferUpdates,
+  ): Tensor {
+    const { temperature = 0.1, compat } = this.#options;
     const project = (pass: 0 | 1) => {
       const representation = encode(views[pass], patchIndices?.[pass]);
       if (compat === "x-clip") return this.#projector.call(tokenRows(representation), updates);

@@ -2,7 +2,7 @@ import { add, detach, type Tensor } from "../../graph/index.js";
 import type { BufferUpdates, Scope } from "../../nn/index.js";
 import { Predictor, Projector } from "./heads.js";
 import { cosineDistance } from "./losses.js";
-import type { VisualSslInputs, VisualSslOptions } from "./options.js";
+import type { EncodePictures, VisualSslInputs, VisualSslOptions } from "./options.js";
 import { pictureRows, tokenRows } from "./rows.js";
 
 /**
@@ -36,13 +36,16 @@ export class SimSiam {
   /**
    * The sum over both directions of 2 - 2 cos, a scalar in 0 to 8.
    *
-   * @param inputs `patchIndices`, if given, are of the first view, of the second, and with
+   * @param inputs their `patchIndices`, if given, are of the first view, of the second, and with
    *   `compat: "x-clip"` of both again for the targets.
    * @param updates takes batch norm's statistics.
    */
-  loss(inputs: VisualSslInputs, updates: BufferUpdates): Tensor {
-    const { encode, compat } = this.#options;
-    const { views, patchIndices } = inputs;
+  loss(
+    encode: EncodePictures,
+    { views, patchIndices }: VisualSslInputs,
+    updates: BufferUpdates,
+  ): Tensor {
+    const { compat } = this.#options;
     const rows = compat === "x-clip" ? tokenRows : pictureRows;
     const project = (pass: number) =>
       this.#projector.call(rows(encode(views[pass % 2]!, patchIndices?.[pass])), updates);

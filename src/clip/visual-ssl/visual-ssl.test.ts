@@ -23,7 +23,7 @@ function build(kind: "SimSiam" | "SimCLR", compat: Compat, temperature?: number)
     asked.push([image, ...(patchIndices ? [patchIndices] : [])].map(nameOf).join(" "));
     return linear(image, weight);
   };
-  const options = { encode, width: WIDTH, ...SIZES, compat };
+  const options = { width: WIDTH, ...SIZES, compat };
   const module =
     kind === "SimSiam"
       ? new SimSiam(scope.child("ssl"), options)
@@ -33,7 +33,7 @@ function build(kind: "SimSiam" | "SimCLR", compat: Compat, temperature?: number)
   const patchIndices = Array.from({ length: module.passes }, (_, i) =>
     input(`kept${i}`, [BATCH, 1]),
   );
-  const loss = module.loss({ views: views as [Tensor, Tensor], patchIndices }, updates);
+  const loss = module.loss(encode, { views: views as [Tensor, Tensor], patchIndices }, updates);
   return { scope, loss, asked, updates };
 }
 
@@ -182,23 +182,23 @@ for (const compat of [undefined, "x-clip"] as const) {
 }
 
 test("sizes are x-clip's by default", () => {
-  const encode = (image: Tensor) => image;
   const shapes = (scope: Scope) =>
     Object.fromEntries([...scope.parameters].map(([name, { shape }]) => [name, shape]));
   const siam = new Scope();
-  new SimSiam(siam, { encode, width: 8 });
+  new SimSiam(siam, { width: 8 });
   assert.deepEqual(shapes(siam)["online_encoder.projector.6.weight"], [256, 4096]);
   assert.deepEqual(shapes(siam)["online_predictor.0.weight"], [4096, 256]);
   const clr = new Scope();
-  new SimCLR(clr, { encode, width: 8 });
+  new SimCLR(clr, { width: 8 });
   assert.deepEqual(shapes(clr)["net.projector.0.weight"], [4096, 8]);
   assert.deepEqual(shapes(clr)["net.projector.6.weight"], [128, 4096]);
 });
 
 test("a row a picture is taken as it is; other shapes are refused", () => {
   const lossOf = (shape: number[]) => {
-    const module = new SimCLR(new Scope(), { encode: (x) => x, width: 2, ...SIZES });
-    return module.loss({ views: [input("a", shape), input("b", shape)] }, new BufferUpdates());
+    const module = new SimCLR(new Scope(), { width: 2, ...SIZES });
+    const views = [input("a", shape), input("b", shape)] as const;
+    return module.loss((x) => x, { views }, new BufferUpdates());
   };
   assert.deepEqual(lossOf([4, 2]).shape, []);
   assert.throws(() => lossOf([4, 2, 2, 2]), {
