@@ -29,6 +29,11 @@ export function port(text: string): number {
   return value;
 }
 
+/** All values of an option that may be repeated. */
+export function repeated(value: string, values: readonly string[] = []): readonly string[] {
+  return [...values, value];
+}
+
 /** A number of threads; more than processors would only be slower, and a slip can fill the memory. */
 function threads(text: string): number {
   const value = count(text);

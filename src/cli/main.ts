@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { ClipsmithError } from "../util/errors.js";
 import { evalCommand } from "./eval.js";
+import { exportCommand } from "./export.js";
+import { importCommand } from "./import.js";
 import { indexCommand } from "./index-pictures.js";
 import { searchCommand } from "./search.js";
 import { serveCommand } from "./serve.js";
@@ -26,7 +28,16 @@ From a folder of pictures, each with a .txt file of captions beside it, to a sea
   clipsmith index runs/photos photos
   clipsmith serve runs/photos`,
   );
-for (const command of [trainCommand, evalCommand, indexCommand, searchCommand, serveCommand]) {
+const commands = [
+  trainCommand,
+  evalCommand,
+  indexCommand,
+  searchCommand,
+  serveCommand,
+  importCommand,
+  exportCommand,
+];
+for (const command of commands) {
   program.addCommand(command().copyInheritedSettings(program));
 }
 

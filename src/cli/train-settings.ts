@@ -4,8 +4,9 @@ import { z } from "zod";
 import { type PresetName, presets } from "../clip/index.js";
 import { modelFiles, modelSettingsSchema } from "../model/index.js";
 import { type NewRun, runFiles, trainingOptionsSchema } from "../train/index.js";
-import { ClipsmithError, messageOf } from "../util/errors.js";
+import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
+import { isTree, merge, nested, parseSetting, readConfig, type Tree } from "./settings-tree.js";
 
 /** What a configuration file may hold. */
 const settingsSchema = z.strictObject({
@@ -40,11 +41,6 @@ export interface SettingsFlags
   readonly config?: string;
   /** Each `path=value`. */
   readonly set?: readonly string[];
-}
-
-/** Settings as they are written, without defaults. */
-interface Tree {
-  [name: string]: unknown;
 }
 
 /** The preset that a run starts from where none is named. */
@@ -102,51 +98,6 @@ export function checkResumedSettings(run: string, flags: SettingsFlags): void {
   );
 }
 
-function readConfig(path: string): Tree {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new ClipsmithError(`Cannot read the settings in ${path}: ${messageOf(cause)}`, { cause });
-  }
-  if (!isTree(value)) throw new ClipsmithError(`${path} must hold a JSON object.`);
-  return value;
-}
-
-/** For example `clip.textEncDepth=3`; a value that is no JSON is a text. */
-function parseSetting(setting: string): Tree {
-  const [, name, text] = /^([^=]+)=(.*)$/s.exec(setting) ?? [];
-  if (name === undefined || text === undefined) {
-    throw new ClipsmithError(
-      `--set ${setting}: expected a path and a value, such as clip.textEncDepth=3`,
-    );
-  }
-  let value: unknown = text;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // A text, such as "contain".
-  }
-  const path = name.trim().split(".");
-  const inModel = path[0] === "clip" || path[0] === "preprocessing";
-  return nested(inModel ? ["model", ...path] : path, value);
-}
-
-function nested(path: readonly string[], value: unknown): Tree {
-  const [name, ...rest] = path;
-  return { [name!]: rest.length === 0 ? value : nested(rest, value) };
-}
-
-/** `over` laid on `under`, which stays as it is. */
-function merge(under: Tree, over: Tree): Tree {
-  const merged: Tree = { ...under };
-  for (const [name, value] of Object.entries(over)) {
-    const below = merged[name];
-    merged[name] = isTree(value) && isTree(below) ? merge(below, value) : value;
-  }
-  return merged;
-}
-
 /** A line for each value of `given` that `own` has otherwise. */
 function differences(given: Tree, own: Tree, prefix = ""): string[] {
   return Object.entries(given).flatMap(([name, value]) => {
@@ -166,8 +117,4 @@ function readJson(path: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isTree(value: unknown): value is Tree {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

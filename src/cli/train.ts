@@ -4,7 +4,7 @@ import { Command, Option } from "commander";
 import { CLIP, presets } from "../clip/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, number, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, number, repeated, withRuntimeOptions } from "./arguments.js";
 import { counted, print, skippedLines, warn } from "./print.js";
 import {
   collectionName,
@@ -70,7 +70,7 @@ export function trainCommand(): Command {
     .option(
       "--set <path=value>",
       "any setting, such as clip.textEncDepth=3 or training.augment.rotate=10; may be repeated",
-      (setting: string, settings: string[] = []) => [...settings, setting],
+      repeated,
     )
     .option(
       "--config <file>",

@@ -13,6 +13,7 @@ export {
 } from "./clip.js";
 export { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
 export { retrievedSimilarities } from "./hopfield.js";
+export { inferClipOptions } from "./infer-options.js";
 export { MaskedLanguageModel, type MaskedLanguageModelOptions } from "./masked-language-model.js";
 export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-options.js";
 export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";

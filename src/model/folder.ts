@@ -4,14 +4,10 @@ import { CLIP, type ClipParts } from "../clip/index.js";
 import { loadTokenizer, type Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
-import {
-  asFloat32,
-  readSafetensors,
-  type SafetensorsTensor,
-  writeSafetensors,
-} from "../weights/index.js";
+import { readSafetensors, writeSafetensors } from "../weights/index.js";
 import { replaceFile } from "../weights/write-file.js";
 import { type ModelConfig, modelConfigSchema } from "./config.js";
+import { fromStateDict, toStateDict } from "./state-dict.js";
 
 /** Names of the files in a model's folder. */
 export const modelFiles = {
@@ -46,10 +42,8 @@ export async function saveWeights(
   weights: ReadonlyMap<string, Float32Array>,
   parts: ClipParts = {},
 ): Promise<void> {
-  const tensors = new Map<string, SafetensorsTensor>();
-  for (const [name, { shape }] of new CLIP(config.clip, parts).parameters) {
-    tensors.set(name, { dtype: "F32", shape: [...shape], data: weights.get(name)! });
-  }
+  const { parameters } = new CLIP(config.clip, parts);
+  const tensors = toStateDict(parameters, new Map(), weights);
   await writeSafetensors(join(folder, modelFiles.weights), tensors, { format: "clipsmith" });
 }
 
@@ -92,17 +86,6 @@ export async function loadModel(folder: string, parts: ClipParts = {}): Promise<
   const { config, tokenizer } = await loadDescription(folder);
   const path = join(folder, modelFiles.weights);
   const { tensors } = await readSafetensors(path);
-  const weights = new Map<string, Float32Array>();
-  for (const [name, { shape }] of new CLIP(config.clip, parts).parameters) {
-    const tensor = tensors.get(name);
-    if (tensor?.shape.join() !== shape.join()) {
-      throw new ClipsmithError(
-        `${path}: ${name} should be [${shape.join(", ")}], is ` +
-          `${tensor ? `[${tensor.shape.join(", ")}]` : "missing"}. ` +
-          `Do these weights belong to ${modelFiles.config}?`,
-      );
-    }
-    weights.set(name, asFloat32(tensor));
-  }
-  return { config, tokenizer, weights };
+  const { parameters, aliases } = new CLIP(config.clip, parts);
+  return { config, tokenizer, weights: fromStateDict(parameters, aliases, tensors, path) };
 }

@@ -1,5 +1,5 @@
 /**
- * A trained model on disk, and what it is for: embedding texts and pictures.
+ * A trained model on disk, its way from and to x-clip, and what it is for: embedding texts and pictures.
  *
  * @module
  */
@@ -11,6 +11,7 @@ export {
   textEncoding,
 } from "./config.js";
 export type { Embedder, FailedPicture, PictureSource } from "./embedder.js";
+export { exportWeights, type ImportOptions, importModel } from "./exchange.js";
 export {
   loadDescription,
   loadModel,
@@ -20,3 +21,4 @@ export {
   saveWeights,
 } from "./folder.js";
 export { Model, pictureFormat } from "./model.js";
+export { fromStateDict, toStateDict } from "./state-dict.js";

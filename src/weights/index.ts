@@ -1,9 +1,11 @@
 /**
- * Weights as files: reading and writing safetensors.
+ * Weights as files: reading and writing safetensors, reading PyTorch's checkpoints.
  *
  * @module
  */
 export { asFloat32 } from "./as-float32.js";
+export { findStateDict } from "./find-state-dict.js";
+export { readWeights } from "./read-weights.js";
 export {
   readSafetensors,
   readSafetensorsHeader,
@@ -17,3 +19,5 @@ export type {
   SafetensorsEntry,
   SafetensorsHeader,
 } from "./safetensors-header.js";
+export { readTorch, TorchCheckpoint } from "./torch.js";
+export { type TorchStorage, TorchTensor, type TorchValue } from "./torch-value.js";

@@ -1,5 +1,6 @@
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { ClipsmithError } from "../util/errors.js";
+import { readFully, withFile } from "./read-file.js";
 import {
   arrays,
   bytesOf,
@@ -12,7 +13,7 @@ import {
   type SafetensorsEntry,
   type SafetensorsHeader,
 } from "./safetensors-header.js";
-import { CHUNK_BYTES, replaceFile } from "./write-file.js";
+import { replaceFile } from "./write-file.js";
 
 /** A tensor in a safetensors file, row-major. */
 export type SafetensorsTensor = {
@@ -144,20 +145,6 @@ function tensorOf(
   return { dtype, shape, data } as SafetensorsTensor;
 }
 
-async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
-  let file: FileHandle;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
-    throw new ClipsmithError(`Cannot open ${path}: ${(cause as Error).message}.`, { cause });
-  }
-  try {
-    return await use(file);
-  } finally {
-    await file.close();
-  }
-}
-
 async function readHeader(path: string, file: FileHandle): Promise<SafetensorsHeader> {
   const { size } = await file.stat();
   const first = new Uint8Array(Math.min(LENGTH_BYTES, size));
@@ -165,22 +152,4 @@ async function readHeader(path: string, file: FileHandle): Promise<SafetensorsHe
   const header = new Uint8Array(headerLength(path, first, size));
   await readFully(path, file, header, LENGTH_BYTES);
   return parseHeader(path, header, size);
-}
-
-async function readFully(
-  path: string,
-  file: FileHandle,
-  bytes: Uint8Array,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const length = Math.min(CHUNK_BYTES, bytes.length - done);
-    const { bytesRead } = await file.read(bytes, done, length, position + done);
-    if (bytesRead === 0) {
-      throw new ClipsmithError(
-        `${path} became shorter while it was read: expected ${position + bytes.length} bytes, found ${position + done}.`,
-      );
-    }
-    done += bytesRead;
-  }
 }
