@@ -100,7 +100,7 @@ function headOptions(
   const dimHead = given[dimHeadName];
   if (heads === undefined && dimHead === undefined && inner !== HEADS * DIM_HEAD) {
     throw new ClipsmithError(
-      `${where}: the heads of the ${side} encoder are ${inner} wide together, and weights do not tell how many there are. Say ${headsName}, as the model was trained with.`,
+      `${where}: the heads of the ${side} encoder are ${inner} wide together, and weights do not tell how many there are. Say ${headsName} as the model was trained with it (--set clip.${headsName}=N).`,
     );
   }
   return {
@@ -121,7 +121,7 @@ function pictureOptions(
   const patchSize = Number(given.visualPatchSize ?? Math.sqrt(patchWidth / channels));
   if (!Number.isInteger(patchSize) || !isSquare(patches)) {
     throw new ClipsmithError(
-      `${where}: ${patches} patches of ${patchWidth} numbers are not square patches of a square picture of ${channels === 1 ? "1 channel" : `${channels} channels`}. Say channels.`,
+      `${where}: ${patches} patches of ${patchWidth} numbers are not square patches of a square picture of ${channels === 1 ? "1 channel" : `${channels} channels`}. Say how many it has (--set clip.channels=N).`,
     );
   }
   return {

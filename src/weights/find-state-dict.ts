@@ -34,7 +34,7 @@ export function findStateDict(
       ({ key, tensors }) => `${key || "the file itself"} (${tensors.size} tensors)`,
     );
     throw new ClipsmithError(
-      `${where} may mean several state dicts: ${found.join(", ")}. Say which by its key.`,
+      `${where} may mean several state dicts: ${found.join(", ")}. Say which by its key (--key).`,
     );
   }
   return first.tensors;
