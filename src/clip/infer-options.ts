@@ -9,6 +9,8 @@ type UncheckedOptions = Readonly<Record<string, unknown>>;
 /** x-clip's defaults. */
 const HEADS = 8;
 const DIM_HEAD = 64;
+/** Pairs of features that rotary embeddings turn where heads are wide. */
+const MAX_FREQUENCIES = 16;
 
 /**
  * The options of CLIP that the shapes of an x-clip model's weights tell: widths, depths, sizes of
@@ -39,7 +41,7 @@ export function inferClipOptions(
   };
   const has = (prefix: string) => [...shapes.keys()].some((name) => name.startsWith(prefix));
   const [text, image] = ["text_transformer", "visual_transformer"];
-  const hasPositions = has(`${text}.abs_pos_emb.`);
+  const rotary = shapes.get(`${text}.rotary_pos_emb.inv_freq`)?.[0];
   // Masked language modelling gives the text encoder one token more than the vocabulary has.
   const hasMlm = has("mlm.");
   const downsamples = has("to_visual_latent.1.");
@@ -49,14 +51,16 @@ export function inferClipOptions(
     dimLatent: size("to_text_latent.weight", 0),
     numTextTokens: size(hasMlm ? "mlm.to_logits.weight" : `${text}.token_emb.weight`, 0),
     textEncDepth: depth(shapes, text),
-    ...(hasPositions
-      ? { textSeqLen: size(`${text}.abs_pos_emb.weight`, 0) }
-      : { textRotaryPosEmb: true }),
+    ...(rotary
+      ? { textRotaryPosEmb: true }
+      : { textSeqLen: size(`${text}.abs_pos_emb.weight`, 0) }),
     ...headOptions(
       "text",
       size(`${text}.transformer.layers.0.0.fn.to_out.0.weight`, 1),
       given,
       where,
+      // Half as many frequencies as a head has features, up to x-clip's bound.
+      rotary && rotary < MAX_FREQUENCIES ? 2 * rotary : undefined,
     ),
     ...(!has(`${text}.cls_token`) && { textCausalMask: true }),
     visualEncDepth: depth(shapes, image),
@@ -89,15 +93,17 @@ function depth(shapes: Shapes, encoder: string): number {
   return layers;
 }
 
+/** Heads and their width, from the width of all together; `told` is the width where something tells it. */
 function headOptions(
   side: "text" | "visual",
   inner: number,
   given: UncheckedOptions,
   where: string,
+  told?: number,
 ): UncheckedOptions {
   const [headsName, dimHeadName] = [`${side}Heads`, `${side}DimHead`];
   const heads = given[headsName];
-  const dimHead = given[dimHeadName];
+  const dimHead = given[dimHeadName] ?? told;
   if (heads === undefined && dimHead === undefined && inner !== HEADS * DIM_HEAD) {
     throw new ClipsmithError(
       `${where}: the heads of the ${side} encoder are ${inner} wide together, and weights do not tell how many there are. Say ${headsName} as the model was trained with it (--set clip.${headsName}=N).`,

@@ -24,13 +24,21 @@ export interface ModelParts {
   readonly weights: ReadonlyMap<string, Float32Array>;
 }
 
-/** Writes `config.json` and `tokenizer.json` of a model; its weights may follow later. */
+/**
+ * Writes `config.json` and `tokenizer.json` of a model; its weights may follow later.
+ *
+ * @throws ClipsmithError if the folder cannot be made or written to.
+ */
 export async function saveDescription(
   folder: string,
   { config, tokenizer }: Pick<ModelParts, "config" | "tokenizer">,
 ): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  await tokenizer.save(join(folder, modelFiles.tokenizer));
+  try {
+    await mkdir(folder, { recursive: true });
+    await tokenizer.save(join(folder, modelFiles.tokenizer));
+  } catch (cause) {
+    throw new ClipsmithError(`Cannot write a model to ${folder}: ${messageOf(cause)}`, { cause });
+  }
   const path = join(folder, modelFiles.config);
   await replaceFile(path, [Buffer.from(`${JSON.stringify(config, undefined, 2)}\n`)]);
 }
