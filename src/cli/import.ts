@@ -55,7 +55,7 @@ async function importRun(checkpoint: string, flags: ImportFlags): Promise<void> 
   }
   const [
     { CLIP },
-    { Tokenizer },
+    { loadTokenizer },
     { importModel, modelSettingsSchema, saveDescription, saveWeights },
   ] = await Promise.all([
     import("../clip/index.js"),
@@ -70,7 +70,7 @@ async function importRun(checkpoint: string, flags: ImportFlags): Promise<void> 
   for (const [where, tree] of layers) parseOptions(schema, tree, where);
   const settings = layers.reduce<Tree>((under, [, tree]) => merge(under, tree), {});
 
-  const tokenizer = await Tokenizer.load(flags.tokenizer);
+  const tokenizer = await loadTokenizer(flags.tokenizer);
   const model = settings.model as Partial<ModelConfigInput> | undefined;
   const parts = await importModel(checkpoint, { tokenizer, key, ...(model && { model }) });
   await saveDescription(out, parts);

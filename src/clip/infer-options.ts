@@ -44,6 +44,8 @@ export function inferClipOptions(
   const rotary = shapes.get(`${text}.rotary_pos_emb.inv_freq`)?.[0];
   // Masked language modelling gives the text encoder one token more than the vocabulary has.
   const hasMlm = has("mlm.");
+  const siamese = has("visual_ssl.online_encoder.");
+  const projector = `visual_ssl.${siamese ? "online_encoder" : "net"}.projector`;
   const downsamples = has("to_visual_latent.1.");
   return {
     dimText: size(`${text}.token_emb.weight`, 1),
@@ -80,8 +82,11 @@ export function inferClipOptions(
     ...(hasMlm && { useMlm: true }),
     ...(has("visual_ssl.") && {
       useVisualSsl: true,
-      visualSslType: has("visual_ssl.online_encoder.") ? "simsiam" : "simclr",
+      visualSslType: siamese ? "simsiam" : "simclr",
+      visualSslProjectionSize: size(`${projector}.6.weight`, 0),
+      visualSslProjectionHiddenSize: size(`${projector}.0.weight`, 0),
     }),
+    ...(has("logit_bias") && { sigmoidLoss: true }),
     ...given,
   };
 }
