@@ -1,7 +1,11 @@
 /** `npm run bench -- NAME`: prints for people, and as its last line one JSON object. */
+import { benchObjectives } from "./objectives.js";
 import { benchStep } from "./step.js";
 
-const benchmarks: Record<string, () => Promise<object>> = { step: benchStep };
+const benchmarks: Record<string, () => Promise<object>> = {
+  step: benchStep,
+  objectives: benchObjectives,
+};
 
 const name = process.argv[2] ?? "";
 const run = benchmarks[name];

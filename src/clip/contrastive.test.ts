@@ -167,7 +167,7 @@ test("batches that do not match, or have no fixed size, are refused", () => {
   const scale = input("scale", []);
   const call = (texts: number | string, images: number | string) =>
     lossOf({ text: input("t", [texts, 3]), image: input("i", [images, 3]), scale });
-  assert.throws(() => call(2, 3), /as many texts as images.*texts are \[2, 3\], images \[3, 3\]/);
+  assert.throws(() => call(2, 3), /as many texts as images.*similarities are \[2, 3\]/);
   assert.throws(() => call("batch", "batch"), /a fixed number/);
 });
 

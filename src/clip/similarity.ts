@@ -1,5 +1,4 @@
 import {
-  formatShape,
   l2norm,
   less,
   maskedFill,
@@ -19,7 +18,7 @@ import {
 export interface Latents {
   /** [B, L], or [B, T, L] token by token; the last axis has length 1. */
   readonly text: Tensor;
-  /** [B, L], or [B, P, L] token by token; row i belongs to text i. */
+  /** [B, L], or [B, P, L] token by token; to a loss, row i belongs to text i. */
   readonly image: Tensor;
   /** What is compared in the direction from image to text instead (CLOOB); default `text`. */
   readonly textExtra?: Tensor | undefined;
@@ -29,7 +28,7 @@ export interface Latents {
   readonly textMask?: Tensor | undefined;
 }
 
-/** Scaled similarities of all texts with all images. */
+/** Scaled similarities of all texts with all images; losses need as many of the one as of the other. */
 export interface Similarities {
   /** [B, B] (text, image): each row is one text's choice among images. */
   readonly textToImage: Tensor;
@@ -40,7 +39,6 @@ export interface Similarities {
 /** Cosine similarities of whole texts with whole images, times `scale`. */
 export function globalSimilarities(latents: Latents, scale: Tensor): Similarities {
   const { text, image, textExtra = text, imageExtra = image } = latents;
-  checkMatching(latents);
   const textToImage = mul(matmul(text, matrixTranspose(image)), scale);
   const imageToText =
     textExtra === text && imageExtra === image
@@ -66,7 +64,6 @@ export function tokenwiseSimilarities(
   compat = false,
 ): Similarities {
   const { text, image, textExtra = text, imageExtra = image, textMask } = latents;
-  checkMatching(latents);
   const [texts, tokens] = textMask.shape;
   const compared = (text: Tensor, image: Tensor) => {
     const [images, patches, width] = image.shape as [number, number, number];
@@ -85,15 +82,6 @@ export function tokenwiseSimilarities(
   if (compat) return { textToImage, imageToText: nearest };
   const known = where(less(nearest, HIDDEN / 2), 0, nearest);
   return { textToImage, imageToText: matrixTranspose(known) };
-}
-
-/** Throws unless there are as many texts as images, in a fixed number. */
-function checkMatching({ text, image }: Latents): void {
-  if (typeof text.shape[0] === "number" && image.shape[0] === text.shape[0]) return;
-  throw new Error(
-    `the loss needs as many texts as images, and a fixed number: ` +
-      `texts are ${formatShape(text.shape)}, images ${formatShape(image.shape)}`,
-  );
 }
 
 /**
