@@ -39,10 +39,14 @@ after(() => rm(root, { recursive: true }));
 test("pictures are square, opaque, white at the edge and not empty", async () => {
   assert.deepEqual(report.pictures, { noto: 4, twemoji: 4, "fluent-emoji": 3, openmoji: 4 });
   assert.deepEqual(report.missing["fluent-emoji"], ["kiss", "red hair"]);
-  for (const picture of (await readTraining(folder)).pictures) {
+  const { pictures } = await readTraining(folder);
+  const outlined = pictures.map((path) => path.replace(/(\/[^/]+\.png)$/, "-outlined$1"));
+  for (const picture of [...pictures, ...outlined]) {
     const { data, info } = await sharp(picture).raw().toBuffer({ resolveWithObject: true });
     assert.deepEqual([info.width, info.height, info.channels], [32, 32, 3], picture);
-    assert.deepEqual([...data.subarray(0, 3)], [255, 255, 255], picture);
+    if (!outlined.includes(picture)) {
+      assert.deepEqual([...data.subarray(0, 3)], [255, 255, 255], picture);
+    }
     assert.ok(
       data.some((value) => value < 128),
       picture,
@@ -59,6 +63,26 @@ test("lists agree with the pictures", async () => {
   assert.ok(!training.pictures.some((path) => path.includes("openmoji")));
   assert.ok(unseen.names.every((name) => training.names.includes(name)));
   assert.ok(!unseen.names.includes("red hair"));
+});
+
+test("every drawing for training is there with lines around its shapes too", async () => {
+  const rows = async (list: string) =>
+    (await readFile(join(folder, list), "utf8"))
+      .trim()
+      .split("\n")
+      .map((row) => JSON.parse(row) as { path: string; captions: string[] });
+  const [plain, outlined] = [await rows("train.jsonl"), await rows("outlined.jsonl")];
+  assert.deepEqual(
+    outlined,
+    plain.map(({ path, captions }) => ({ path: path.replace("/", "-outlined/"), captions })),
+  );
+  const darkness = async (path: string) =>
+    255 - (await sharp(join(folder, path)).greyscale().stats()).channels[0]!.mean;
+  let darker = 0;
+  for (const [i, { path }] of plain.entries()) {
+    if ((await darkness(outlined[i]!.path)) > (await darkness(path))) darker++;
+  }
+  assert.ok(darker >= plain.length - 1, `${darker} of ${plain.length}`);
 });
 
 test("held-out keywords find the noto pictures that have them", async () => {

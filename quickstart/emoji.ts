@@ -1,16 +1,18 @@
 /**
  * The quickstart's pictures and texts: every emoji of Unicode as four makers draw it, rendered from the
- * icon packages that npm has installed. Three makers are for training; the fourth is held out as a
- * drawing style never seen, and a tenth of the keywords as wordings never seen.
+ * icon packages that npm has installed. Three makers are for training, each drawing also with lines
+ * around its shapes, since three styles are few to learn what styles can be; the fourth maker is held out
+ * as a drawing style never seen, and a tenth of the keywords as wordings never seen.
  */
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import sharp from "sharp";
+import { random } from "../src/util/random.js";
 import {
-  type IconSet,
   iconSvg,
   loadVendor,
+  type Outline,
   packageVersion,
   TRAINING_VENDORS,
   UNSEEN_VENDOR,
@@ -19,6 +21,10 @@ import {
 import { comparable, type Emoji, heldOutKeywords, loadEmoji, trainingCaptions } from "./wording.js";
 
 const VENDORS: readonly Vendor[] = [...TRAINING_VENDORS, UNSEEN_VENDOR];
+
+/** Lines are drawn dark, most of them black, and of a width between these. */
+const LINE_COLOURS = ["#000", "#000", "#000", "#222", "#444", "#420", "#024"];
+const LINE_WIDTHS = [0.01, 0.05] as const;
 
 /** The maker whose pictures are searched with the held-out keywords: one of the styles trained on. */
 const WORDING_VENDOR: Vendor = "noto";
@@ -52,10 +58,11 @@ interface State {
 const stateFile = "prepared.json";
 
 /**
- * Renders the emoji into `folder`, as PNG on white, and writes three lists there, one JSON object a
+ * Renders the emoji into `folder`, as PNG on white, and writes four lists there, one JSON object a
  * line, paths relative to the folder:
  *
  * - `train.jsonl`: `{path, captions}`, the pictures of the training vendors;
+ * - `outlined.jsonl`: the same pictures with lines around their shapes;
  * - `unseen-style.jsonl`: `{path, captions}`, the held-out vendor's pictures of emoji whose names are
  *   trained, with the name as the only caption;
  * - `unseen-wording.jsonl`: `{path, keywords}`, every picture of one training vendor with its held-out
@@ -70,14 +77,15 @@ export async function prepareEmoji(
 ): Promise<EmojiReport> {
   const { size = 64, hexcodes, onProgress } = options;
   const version = [
-    `clipsmith-emoji-1 ${size} px`,
+    `clipsmith-emoji-2 ${size} px`,
     ...VENDORS.map((vendor) => `${vendor} ${packageVersion(vendor)}`),
     ...(hexcodes === undefined ? [] : [`only ${[...hexcodes].sort().join(" ")}`]),
   ].join(", ");
   const state = await readState(folder);
   if (state?.version === version && state.report !== undefined) return state.report;
   if (state?.version !== version) {
-    for (const vendor of VENDORS) await rm(join(folder, vendor), { recursive: true, force: true });
+    const folders = [...VENDORS, ...TRAINING_VENDORS.map(outlinedFolder)];
+    for (const name of folders) await rm(join(folder, name), { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
     await writeState(folder, { version });
   }
@@ -87,34 +95,57 @@ export async function prepareEmoji(
   const emoji = all.filter(({ hexcode }) => wanted.has(hexcode));
   const drawn = {} as Record<Vendor, Emoji[]>;
   const missing = {} as Record<Vendor, string[]>;
-  for (const [i, vendor] of VENDORS.entries()) {
+  const rounds = VENDORS.length + TRAINING_VENDORS.length;
+  let round = 0;
+  for (const vendor of VENDORS) {
     // One vendor's icons at a time: they take hundreds of megabytes.
     const { set, names } = loadVendor(vendor, emoji);
     drawn[vendor] = emoji.filter(({ hexcode }) => names.has(hexcode));
     missing[vendor] = emoji.filter(({ hexcode }) => !names.has(hexcode)).map(({ name }) => name);
-    await mkdir(join(folder, vendor), { recursive: true });
-    let done = i * emoji.length;
-    await forEachConcurrently(drawn[vendor], async ({ hexcode }) => {
-      const path = join(folder, picturePath(vendor, hexcode));
-      await renderOnce(set, names.get(hexcode)!, size, path);
-      onProgress?.(++done, VENDORS.length * emoji.length);
-    });
+    const trained = TRAINING_VENDORS.some((name) => name === vendor);
+    for (const outlined of trained ? [false, true] : [false]) {
+      const into = outlined ? outlinedFolder(vendor) : vendor;
+      await mkdir(join(folder, into), { recursive: true });
+      let done = round++ * emoji.length;
+      await forEachConcurrently(drawn[vendor], async ({ hexcode }) => {
+        const outline = outlined ? outlineOf(vendor, hexcode) : undefined;
+        const svg = iconSvg(set, names.get(hexcode)!, 2 * size, outline);
+        await renderOnce(svg, size, join(folder, picturePath(into, hexcode)));
+        onProgress?.(++done, rounds * emoji.length);
+      });
+    }
   }
   const report = await writeLists(folder, all, drawn, missing);
-  onProgress?.(VENDORS.length * emoji.length, VENDORS.length * emoji.length);
+  onProgress?.(rounds * emoji.length, rounds * emoji.length);
   await writeState(folder, { version, report });
   return report;
 }
 
-function picturePath(vendor: Vendor, hexcode: string): string {
-  return `${vendor}/${hexcode}.png`;
+function picturePath(into: string, hexcode: string): string {
+  return `${into}/${hexcode}.png`;
 }
 
-/** Writes the picture unless it is there; a file under its final name is always whole. */
-async function renderOnce(set: IconSet, name: string, size: number, path: string): Promise<void> {
+function outlinedFolder(vendor: Vendor): string {
+  return `${vendor}-outlined`;
+}
+
+/** The lines of one drawing, always the same. */
+function outlineOf(vendor: Vendor, hexcode: string): Outline {
+  const stream = random("outline", vendor, hexcode);
+  return {
+    width: stream.between(...LINE_WIDTHS),
+    colour: LINE_COLOURS[stream.integer(LINE_COLOURS.length)]!,
+  };
+}
+
+/**
+ * Writes the picture unless it is there; a file under its final name is always whole.
+ *
+ * @param svg twice as large as the picture: the SVG renderer's filters leave jagged edges at its own size.
+ */
+async function renderOnce(svg: string, size: number, path: string): Promise<void> {
   if (await exists(path)) return;
-  // Twice as large, then shrunk: the SVG renderer's filters leave jagged edges at the final size.
-  const png = await sharp(Buffer.from(iconSvg(set, name, 2 * size)))
+  const png = await sharp(Buffer.from(svg))
     .resize(size, size)
     .flatten({ background: "#ffffff" })
     .png()
@@ -163,12 +194,13 @@ async function writeLists(
   missing: EmojiReport["missing"],
 ): Promise<EmojiReport> {
   const captions = trainingCaptions(all);
-  const trained = TRAINING_VENDORS.flatMap((vendor) =>
-    drawn[vendor].map(({ hexcode }) => ({
-      path: picturePath(vendor, hexcode),
-      captions: captions.get(hexcode)!,
-    })),
-  );
+  const trained = (into: (vendor: Vendor) => string) =>
+    TRAINING_VENDORS.flatMap((vendor) =>
+      drawn[vendor].map(({ hexcode }) => ({
+        path: picturePath(into(vendor), hexcode),
+        captions: captions.get(hexcode)!,
+      })),
+    );
   const trainedHexcodes = new Set(
     TRAINING_VENDORS.flatMap((vendor) => drawn[vendor].map(({ hexcode }) => hexcode)),
   );
@@ -180,7 +212,11 @@ async function writeLists(
     path: picturePath(WORDING_VENDOR, hexcode),
     keywords: keywords.filter((keyword) => heldOut.has(comparable(keyword))),
   }));
-  await writeJsonLines(join(folder, "train.jsonl"), trained);
+  await writeJsonLines(
+    join(folder, "train.jsonl"),
+    trained((vendor) => vendor),
+  );
+  await writeJsonLines(join(folder, "outlined.jsonl"), trained(outlinedFolder));
   await writeJsonLines(join(folder, "unseen-style.jsonl"), unseenStyle);
   await writeJsonLines(join(folder, "unseen-wording.jsonl"), unseenWording);
 

@@ -56,7 +56,8 @@ async function trainOnce(run: string, { minutes, retrain }: Options): Promise<vo
     console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
     return;
   }
-  const { samples } = await readCollection(join(EMOJI, "train.jsonl"));
+  const lists = ["train.jsonl", "outlined.jsonl"].map((list) => readCollection(join(EMOJI, list)));
+  const samples = (await Promise.all(lists)).flatMap((collection) => collection.samples);
   const resume = !retrain && (await exists(join(run, runFiles.training)));
   console.log(
     `${resume ? "Going on training" : "Training"} on ${samples.length} pictures for about ` +

@@ -131,8 +131,15 @@ function resolveIcon(set: IconSet, name: string): IconSet["icons"][string] {
   };
 }
 
+/** A line around every shape of an icon that has none of its own. */
+export interface Outline {
+  /** As a part of the icon's width. */
+  readonly width: number;
+  readonly colour: string;
+}
+
 /** An icon as an SVG document of `size` x `size` pixels: drawn as large as fits, centred. */
-export function iconSvg(set: IconSet, name: string, size: number): string {
+export function iconSvg(set: IconSet, name: string, size: number, outline?: Outline): string {
   const icon = resolveIcon(set, name);
   const { rotate = 0, hFlip = false, vFlip = false, body } = icon;
   const left = icon.left ?? set.left ?? 0;
@@ -144,9 +151,12 @@ export function iconSvg(set: IconSet, name: string, size: number): string {
   const turn =
     `translate(${x} ${y}) rotate(${90 * rotate}) ` +
     `scale(${hFlip ? -1 : 1} ${vFlip ? -1 : 1}) translate(${-x} ${-y})`;
+  const stroke = outline
+    ? ` stroke="${outline.colour}" stroke-width="${outline.width * w}" stroke-linejoin="round"`
+    : "";
   return (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ' +
     `width="${size}" height="${size}" viewBox="${x - w / 2} ${y - h / 2} ${w} ${h}">` +
-    `<g transform="${turn}">${body}</g></svg>`
+    `<g transform="${turn}"${stroke}>${body}</g></svg>`
   );
 }
