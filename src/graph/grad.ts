@@ -2,6 +2,7 @@ import { isFloat } from "./dtype.js";
 import { topological } from "./graph.js";
 import { add } from "./operators/elementwise.js";
 import { expandLike, sumTo } from "./operators/reduction.js";
+import { after, type Copy, copyOfBlock } from "./recompute.js";
 import { sameShape } from "./shape.js";
 import { constant, type Node, type Tensor } from "./tensor.js";
 
@@ -54,43 +55,71 @@ export function pullback(
 
   const nodes = topological(outputs);
   const targets = new Set(wrt);
-  const needed = dependents(nodes, targets);
+  const reaches = reaching(nodes, targets);
   for (const node of nodes.toReversed()) {
-    if (needed.has(node)) differentiate(node, needed, targets, gradients, accumulate);
+    if (!node.inputs.some(reaches)) continue;
+    const received = node.outputs.map((output) => {
+      const gradient = gradients.get(output);
+      const copy = gradient && copyOfBlock(output, gradient, targets);
+      if (!copy) return gradient;
+      pullThrough(copy, gradient, reaches, accumulate);
+      return undefined;
+    });
+    differentiate(node, received, reaches, accumulate);
   }
   return wrt.map((tensor) => gradients.get(tensor));
 }
 
-/** The nodes through which a gradient can reach `targets`. */
-function dependents(nodes: readonly Node[], targets: ReadonlySet<Tensor>): Set<Node> {
+/** Takes what a gradient of a tensor adds up to. */
+type Accumulate = (tensor: Tensor, gradient: Tensor) => void;
+
+/** Whether a gradient can reach `targets` through a tensor. */
+function reaching(
+  nodes: readonly Node[],
+  targets: ReadonlySet<Tensor>,
+): (tensor: Tensor) => boolean {
   const needed = new Set<Node>();
-  for (const node of nodes) {
-    const reaches = node.inputs.some(
-      (x) => targets.has(x) || (x.source.kind === "node" && needed.has(x.source.node)),
-    );
-    if (reaches) needed.add(node);
-  }
-  return needed;
+  const reaches = (tensor: Tensor) =>
+    targets.has(tensor) || (tensor.source.kind === "node" && needed.has(tensor.source.node));
+  for (const node of nodes) if (node.inputs.some(reaches)) needed.add(node);
+  return reaches;
 }
 
 function differentiate(
   node: Node,
-  needed: ReadonlySet<Node>,
-  targets: ReadonlySet<Tensor>,
-  gradients: ReadonlyMap<Tensor, Tensor>,
-  accumulate: (tensor: Tensor, gradient: Tensor) => void,
+  received: readonly (Tensor | undefined)[],
+  reaches: (tensor: Tensor) => boolean,
+  accumulate: Accumulate,
 ): void {
-  const received = node.outputs.map((output) => gradients.get(output));
   if (received.every((gradient) => gradient === undefined)) return;
   const output = node.outputs[0]!;
   const first = received[0] ?? expandLike(constant(0, [], output.dtype), output);
   for (const [place, input] of node.inputs.entries()) {
     // Whole numbers and bools do not vary continuously: a gradient ends there.
-    if (!isFloat(input.dtype)) continue;
-    const { source } = input;
-    if (!targets.has(input) && !(source.kind === "node" && needed.has(source.node))) continue;
+    if (!isFloat(input.dtype) || !reaches(input)) continue;
     const { gradients: rules } = node.operator;
     const rule = typeof rules === "function" ? rules(place) : rules[place];
     if (rule) accumulate(input, rule(first, { ...node, gradients: received }));
+  }
+}
+
+/** Pulls the gradient of a block's output back through the block's second copy. */
+function pullThrough(
+  { output, reads }: Copy,
+  gradient: Tensor,
+  reaches: (tensor: Tensor) => boolean,
+  accumulate: Accumulate,
+): void {
+  const wanted = [...reads].filter(([original]) => reaches(original));
+  const found = pullback(
+    [output],
+    [gradient],
+    wanted.map(([, read]) => read),
+  ).flatMap((result, i) => (result ? [[wanted[i]![0], result] as const] : []));
+  // What came before waits until the parameters' gradients are done, or a runtime might leave them for
+  // the end and hold all that they are made of.
+  const ofInputs = found.filter(([{ source }]) => source.kind === "input").map(([, g]) => g);
+  for (const [original, g] of found) {
+    accumulate(original, original.source.kind === "input" ? g : after(g, ofInputs));
   }
 }

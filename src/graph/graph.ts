@@ -1,16 +1,19 @@
 import { sameShape } from "./shape.js";
 import type { Node, Tensor } from "./tensor.js";
 
-/** All nodes that `outputs` depend on, each after those it reads. */
-export function topological(outputs: readonly Tensor[]): Node[] {
+/**
+ * All nodes that `outputs` depend on, each after those it reads; only those whose serial number is at
+ * least `from`, default all.
+ */
+export function topological(outputs: readonly Tensor[], from = 0): Node[] {
   const order: Node[] = [];
   const state = new Map<Node, "open" | "done">();
   // An explicit stack: deep models would overflow the call stack.
   const stack: Node[] = [];
   const push = (tensor: Tensor) => {
-    if (tensor.source.kind === "node" && !state.has(tensor.source.node)) {
-      stack.push(tensor.source.node);
-    }
+    if (tensor.source.kind !== "node") return;
+    const { node } = tensor.source;
+    if (node.serial >= from && !state.has(node)) stack.push(node);
   };
   for (const output of outputs) {
     push(output);

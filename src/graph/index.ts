@@ -10,6 +10,7 @@ export * from "./functions.js";
 export { grad, pullback } from "./grad.js";
 export { dump, type Graph, graph, topological } from "./graph.js";
 export * from "./operators/index.js";
+export { recompute } from "./recompute.js";
 export {
   type Dim,
   elementCount,

@@ -72,6 +72,8 @@ export interface Node {
   readonly inputs: readonly Tensor[];
   readonly attributes: Attributes;
   readonly outputs: readonly Tensor[];
+  /** Counts nodes in the order in which they are made: a node's is above those of all it depends on. */
+  readonly serial: number;
 }
 
 /** Where a tensor comes from. */
@@ -128,6 +130,13 @@ export function constant(
   return new Tensor(dtype, shape, { kind: "constant", data });
 }
 
+let nodesMade = 0;
+
+/** The serial number that the next node will have. */
+export function nextSerial(): number {
+  return nodesMade;
+}
+
 /** Applies an operator and returns all its outputs. */
 export function applyAll<A extends Attributes>(
   operator: Operator<A>,
@@ -135,7 +144,7 @@ export function applyAll<A extends Attributes>(
   attributes: A,
 ): readonly Tensor[] {
   const outputs: Tensor[] = [];
-  const node: Node = { operator, inputs, attributes, outputs };
+  const node: Node = { operator, inputs, attributes, outputs, serial: nodesMade++ };
   for (const [index, type] of operator.infer(inputs, attributes).entries()) {
     outputs.push(new Tensor(type.dtype, type.shape, { kind: "node", node, index }));
   }
