@@ -24,6 +24,7 @@ export class ImageTower {
         depth: options.visualEncDepth,
         heads: options.visualHeads,
         dimHead: options.visualDimHead,
+        checkpointDuringTraining: options.checkpointDuringTraining,
       });
   }
 

@@ -49,6 +49,8 @@ export const clipOptionsSchema = z.strictObject({
    */
   visualHasClsToken: z.boolean().default(true),
   channels: size.default(3),
+  /** Compute layers again for the backward pass: less memory, more time (Chen et al., 2016). */
+  checkpointDuringTraining: z.boolean().default(false),
   /** Compare texts and pictures token by token (FILIP, Yao et al., 2021). */
   useAllTokenEmbeds: z.boolean().default(false),
   /** Halve height and width of the grid of image tokens before they are compared one by one. */

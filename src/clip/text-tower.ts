@@ -37,6 +37,7 @@ export class TextTower {
         depth: options.textEncDepth,
         heads: options.textHeads,
         dimHead: options.textDimHead,
+        checkpointDuringTraining: options.checkpointDuringTraining,
       });
   }
 

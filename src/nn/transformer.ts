@@ -1,4 +1,4 @@
-import { add, slice, type Tensor } from "../graph/index.js";
+import { add, recompute, slice, type Tensor } from "../graph/index.js";
 import { Attention, type AttentionInputs, type AttentionOptions } from "./attention.js";
 import { FeedForward } from "./feed-forward.js";
 import { LayerNorm } from "./layer-norm.js";
@@ -10,6 +10,8 @@ export interface TransformerOptions extends AttentionOptions {
   readonly depth: number;
   /** Inner width of the feed-forward layers over the outer; default 4. */
   readonly ffMult?: number;
+  /** Compute layers again for the backward pass rather than keep all they make; default false. */
+  readonly checkpointDuringTraining?: boolean;
 }
 
 /** What a transformer may be given beside its input. */
@@ -22,18 +24,25 @@ export interface TransformerInputs extends AttentionInputs {
   readonly onOutput?: ((name: string, output: Tensor) => void) | undefined;
 }
 
+interface Layer {
+  readonly attentionNorm: LayerNorm;
+  readonly attention: Attention;
+  readonly feedForwardNorm: LayerNorm;
+  readonly feedForward: FeedForward;
+}
+
 /** Pre-normalised attention and feed-forward layers with residuals, and a norm before and after. */
 export class Transformer {
-  readonly #layers: readonly {
-    readonly attentionNorm: LayerNorm;
-    readonly attention: Attention;
-    readonly feedForwardNorm: LayerNorm;
-    readonly feedForward: FeedForward;
-  }[];
+  readonly #layers: readonly Layer[];
   readonly #normIn: LayerNorm;
   readonly #normOut: LayerNorm;
+  readonly #recomputes: boolean;
 
-  constructor(scope: Scope, width: number, { depth, ffMult = 4, ...options }: TransformerOptions) {
+  constructor(
+    scope: Scope,
+    width: number,
+    { depth, ffMult = 4, checkpointDuringTraining = false, ...options }: TransformerOptions,
+  ) {
     this.#layers = Array.from({ length: depth }, (_, i) => {
       const attention = scope.child(`layers.${i}.0`);
       const feedForward = scope.child(`layers.${i}.1`);
@@ -46,6 +55,7 @@ export class Transformer {
     });
     this.#normIn = new LayerNorm(scope.child("norm_in"), width);
     this.#normOut = new LayerNorm(scope.child("norm_out"), width);
+    this.#recomputes = checkpointDuringTraining;
   }
 
   /**
@@ -56,18 +66,31 @@ export class Transformer {
     let hidden = this.#normIn.call(x);
     onOutput?.("norm_in", hidden);
     for (const [i, layer] of this.#layers.entries()) {
-      const { attentionNorm, attention, feedForwardNorm, feedForward } = layer;
+      const before = hidden;
       const only = i === this.#layers.length - 1 ? wanted : undefined;
-      const attended = attention.call(attentionNorm.call(hidden), { ...inputs, wanted: only });
-      onOutput?.(`layers.${i}.0`, attended);
-      hidden = add(attended, only === undefined ? hidden : slice(hidden, 1, 0, only));
-      const fed = feedForward.call(feedForwardNorm.call(hidden));
-      onOutput?.(`layers.${i}.1`, fed);
-      hidden = add(fed, hidden);
+      const compute = () =>
+        callLayer(layer, before, {
+          ...inputs,
+          wanted: only,
+          onOutput: (part, output) => onOutput?.(`layers.${i}.${part}`, output),
+        });
+      hidden = this.#recomputes ? recompute(compute) : compute();
       onOutput?.(`layers.${i}`, hidden);
     }
     const output = this.#normOut.call(hidden);
     onOutput?.("norm_out", output);
     return output;
   }
+}
+
+/** [B, T, D] to [B, T, D], or to as many tokens as are wanted; attention is part 0, feed-forward 1. */
+function callLayer(layer: Layer, x: Tensor, { onOutput, ...inputs }: TransformerInputs): Tensor {
+  const { attentionNorm, attention, feedForwardNorm, feedForward } = layer;
+  const { wanted } = inputs;
+  const attended = attention.call(attentionNorm.call(x), inputs);
+  onOutput?.("0", attended);
+  const hidden = add(attended, wanted === undefined ? x : slice(x, 1, 0, wanted));
+  const fed = feedForward.call(feedForwardNorm.call(hidden));
+  onOutput?.("1", fed);
+  return add(fed, hidden);
 }
