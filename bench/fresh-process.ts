@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 export async function inFreshProcess<T>(
   module: string,
   name: string,
-  ...parameters: readonly (string | number)[]
+  ...parameters: readonly (string | number | boolean)[]
 ): Promise<T> {
   const code =
     `import(${JSON.stringify(module)})` +

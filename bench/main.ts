@@ -1,10 +1,12 @@
 /** `npm run bench -- NAME`: prints for people, and as its last line one JSON object. */
 import { benchObjectives } from "./objectives.js";
+import { benchRecompute } from "./recompute.js";
 import { benchStep } from "./step.js";
 
 const benchmarks: Record<string, () => Promise<object>> = {
   step: benchStep,
   objectives: benchObjectives,
+  recompute: benchRecompute,
 };
 
 const name = process.argv[2] ?? "";
