@@ -1,4 +1,25 @@
-import type { NewRun } from "../src/train/index.js";
+import type { NewRun, TrainingOptions } from "../src/train/index.js";
+
+type AugmentOptions = NonNullable<TrainingOptions["augment"]>;
+
+const changes: AugmentOptions = {
+  rotate: 15,
+  translate: 0.1,
+  scale: [0.75, 1.25],
+  colour: { brightness: 0.4, contrast: 0.5, saturation: 0.6, hue: 0.06 },
+  greyscale: 0.1,
+};
+
+const moreChanges: AugmentOptions = {
+  rotate: 20,
+  translate: 0.12,
+  scale: [0.7, 1.3],
+  colour: { brightness: 0.4, contrast: 0.5, saturation: 0.7, hue: 0.08 },
+  greyscale: 0.15,
+};
+
+/** From so many minutes on, pictures are changed more. */
+const LONG_MINUTES = 20;
 
 /**
  * How the quickstart trains on the emoji for so many minutes of two cores.
@@ -6,7 +27,8 @@ import type { NewRun } from "../src/train/index.js";
  * Five minutes are a few hundred thousand pairs, and 5,000 drawings are little: what carries over to a
  * style never seen are shapes and colours seen as a whole. So pictures are small and a single patch
  * each, which leaves the time for width, and are changed a lot: turned, moved, recoloured, and mixed
- * with another maker's drawing of the same emoji.
+ * with another maker's drawing of the same emoji. The longer the training, the more they have to be
+ * changed before they are known by heart.
  */
 export function recipe(minutes: number): NewRun {
   return {
@@ -30,13 +52,7 @@ export function recipe(minutes: number): NewRun {
       minutes,
       learningRate: 2.5e-4,
       blend: 0.7,
-      augment: {
-        rotate: 15,
-        translate: 0.1,
-        scale: [0.75, 1.25],
-        colour: { brightness: 0.4, contrast: 0.5, saturation: 0.6, hue: 0.06 },
-        greyscale: 0.1,
-      },
+      augment: minutes < LONG_MINUTES ? changes : moreChanges,
     },
   };
 }
