@@ -83,7 +83,13 @@ interface Figures {
   readonly tokenwiseR10?: number;
 }
 
-type Row = Readonly<Record<string, Spread>>;
+interface Row {
+  readonly textToImageR10: Spread;
+  readonly imageToTextR10: Spread;
+  readonly tokenwiseR10?: Spread;
+  /** Median time of a training over the base objective's. */
+  readonly timesBase: number;
+}
 
 /** Trains every variant with every seed, in turn, so that no variant has the machine's quiet hour. */
 export async function benchObjectives(): Promise<object> {
@@ -96,15 +102,17 @@ export async function benchObjectives(): Promise<object> {
       console.error(`${name}, seed ${seed}: ${JSON.stringify(figures)}`);
     }
   }
-  const base = spread(found.get("base")!.map(({ seconds }) => seconds)).mean;
+  const secondsOf = (runs: readonly Figures[]) =>
+    runs.map(({ seconds }) => seconds).sort((a, b) => a - b)[runs.length >> 1]!;
+  const base = secondsOf(found.get("base")!);
   const rows: Record<string, Row> = {};
   for (const [name, runs] of found) {
-    const of = (key: keyof Figures) => spread(runs.map((run) => run[key] ?? Number.NaN));
+    const tokenwise = runs.flatMap(({ tokenwiseR10 }) => tokenwiseR10 ?? []);
     rows[name] = {
-      textToImageR10: of("textToImageR10"),
-      imageToTextR10: of("imageToTextR10"),
-      timesBase: spread(runs.map(({ seconds }) => seconds / base)),
-      ...(runs[0]!.tokenwiseR10 !== undefined && { tokenwiseR10: of("tokenwiseR10") }),
+      textToImageR10: spread(runs.map(({ textToImageR10 }) => textToImageR10)),
+      imageToTextR10: spread(runs.map(({ imageToTextR10 }) => imageToTextR10)),
+      ...(tokenwise.length > 0 && { tokenwiseR10: spread(tokenwise) }),
+      timesBase: secondsOf(runs) / base,
     };
     console.log(line(name, rows[name]));
   }
@@ -163,17 +171,14 @@ function spread(values: readonly number[]): Spread {
 }
 
 function line(name: string, row: Row): string {
-  const percent = (key: string) => {
-    const found = row[key];
-    if (!found) return "";
-    return `${(100 * found.mean).toFixed(1)} ± ${(100 * found.deviation).toFixed(1)} %`;
-  };
+  const percent = ({ mean, deviation }: Spread) =>
+    `${(100 * mean).toFixed(1)} ± ${(100 * deviation).toFixed(1)} %`;
   const cells = [
     name.padEnd(32),
-    percent("textToImageR10").padEnd(14),
-    percent("imageToTextR10").padEnd(14),
-    `${row.timesBase!.mean.toFixed(2)} times the time`,
-    row.tokenwiseR10 ? `(token by token ${percent("tokenwiseR10")})` : "",
+    percent(row.textToImageR10).padEnd(14),
+    percent(row.imageToTextR10).padEnd(14),
+    `${row.timesBase.toFixed(2)} times the time`,
+    row.tokenwiseR10 ? `(token by token ${percent(row.tokenwiseR10)})` : "",
   ];
   return cells.join("  ").trimEnd();
 }
