@@ -56,7 +56,7 @@ export function maskTokens(
   const { mlmMaskProb, mlmReplaceProb, mlmRandomTokenProb } = options;
   const { mask, pad } = mlmTokenIds(options, compat);
   const special = new Set([pad, ...options.mlmMaskIgnoreTokenIds]);
-  if (!compat) special.add(mask);
+  if (!compat) special.add(mask).add(options.textPadId);
   const maskable = Uint8Array.from(tokens, (token) => Number(!special.has(token)));
   const choose = compat ? chooseAsXClip : choosePositions;
   const chosen = choose(maskable, draws.ranks, length, mlmMaskProb);
