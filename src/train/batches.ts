@@ -107,7 +107,7 @@ export class BatchSource {
     const stream = random(seed, "more captions", step);
     const views = Array.from({ length: augTexts }, (): string[] => []);
     for (const [slot, sample] of samples.entries()) {
-      const others = sample.captions.filter((caption) => caption !== captions[slot]);
+      const others = [...new Set(sample.captions)].filter((caption) => caption !== captions[slot]);
       const order = stream.permutation(others.length);
       for (const [i, view] of views.entries()) {
         const other = others[order[i]!];
