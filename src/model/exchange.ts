@@ -1,4 +1,4 @@
-import { CLIP, inferClipOptions } from "../clip/index.js";
+import { CLIP, type ClipParts, inferClipOptions } from "../clip/index.js";
 import type { Tokenizer } from "../data/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
@@ -30,7 +30,12 @@ export async function importModel(
 ): Promise<ModelParts> {
   const tensors = withoutPrefix(await readWeights(checkpoint, key));
   const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
-  const clip = inferClipOptions(shapes, { ...model.clip }, checkpoint);
+  const inferred = inferClipOptions(shapes, { ...model.clip }, checkpoint);
+  // Texts will end as the tokenizer ends them.
+  const clip = {
+    ...(inferred.textCausalMask === true && { textEosId: tokenizer.eosId }),
+    ...inferred,
+  };
   const config = parseOptions(modelConfigSchema, { ...model, clip }, checkpoint);
   if (tokenizer.vocabularySize > config.clip.numTextTokens) {
     throw new ClipsmithError(
@@ -48,11 +53,16 @@ export async function importModel(
  * `load_state_dict(safetensors.torch.load_file(path), strict=True)`: tensors that modules share are
  * repeated under every name.
  *
+ * @param parts encoders of your own, those that the model was trained with.
  * @throws ClipsmithError if the folder is damaged or the file cannot be written
  */
-export async function exportWeights(folder: string, path: string): Promise<void> {
-  const { config, weights } = await loadModel(folder);
-  const { parameters, aliases } = new CLIP(config.clip);
+export async function exportWeights(
+  folder: string,
+  path: string,
+  parts: ClipParts = {},
+): Promise<void> {
+  const { config, weights } = await loadModel(folder, parts);
+  const { parameters, aliases } = new CLIP(config.clip, parts);
   // The metadata is what Python's libraries ask for.
   await writeSafetensors(path, toStateDict(parameters, aliases, weights), { format: "pt" });
 }
