@@ -1,8 +1,9 @@
 import { ClipsmithError } from "../util/errors.js";
 import type { ResolvedClipOptions } from "./options.js";
 import type { ClipParts } from "./parts.js";
+import { shuffledRows } from "./projection.js";
 import { rotatedWidth } from "./text-transformer.js";
-import { patchCount } from "./vision-transformer.js";
+import { keptPatches, patchCount } from "./vision-transformer.js";
 
 /** Refuses options that are at odds with one another, naming both. */
 export function checkOptions(
@@ -13,7 +14,7 @@ export function checkOptions(
     throw new ClipsmithError(`CLIP: ${problem}`);
   };
   const { visualImageSize, visualPatchSize, textDimHead } = o;
-  if (!imageEncoder && visualImageSize % visualPatchSize !== 0) {
+  if ((!imageEncoder || o.downsampleImageEmbeds) && visualImageSize % visualPatchSize !== 0) {
     refuse(
       `visualImageSize (${visualImageSize}) must be a multiple of visualPatchSize (${visualPatchSize})`,
     );
@@ -53,6 +54,19 @@ export function checkOptions(
     const patches = patchCount({ imageSize: visualImageSize, patchSize: visualPatchSize });
     if (patches < 4)
       refuse(`downsampleImageEmbeds halves a grid, but there are ${patches} patches`);
+    const kept = imageEncoder ? patches : keptPatches(patches, o.visualPatchDropout);
+    if (o.compat && (kept < 4 || kept % shuffledRows(kept) !== 0)) {
+      refuse(
+        `visualPatchDropout (${o.visualPatchDropout}) keeps ${kept} patches, of which compat "x-clip" can ` +
+          "make no grid for downsampleImageEmbeds: keep more or fewer, or leave compat out",
+      );
+    }
+  }
+  if (o.useAllTokenEmbeds && o.textCausalMask && o.textHasClsToken && o.textSeqLen < 2) {
+    refuse(
+      `textSeqLen (${o.textSeqLen}) has room for the end token alone, and useAllTokenEmbeds compares the ` +
+        "others",
+    );
   }
   if (o.hopfieldRetrieval && o.useAllTokenEmbeds) {
     refuse("hopfieldRetrieval compares whole texts and pictures, useAllTokenEmbeds their tokens");
@@ -65,14 +79,17 @@ export function checkOptions(
       refuse("sigmoidLoss and hopfieldRetrieval are two objectives: choose one");
     }
   }
-  const others =
-    o.multiviewLossWeight +
-    (o.useMlm ? o.textSslLossWeight : 0) +
-    (o.useVisualSsl || visualSsl ? o.imageSslLossWeight : 0);
-  if (others > 1) {
+  const weights = Object.entries({
+    ...(o.useMlm && { textSslLossWeight: o.textSslLossWeight }),
+    ...((o.useVisualSsl || visualSsl) && { imageSslLossWeight: o.imageSslLossWeight }),
+    multiviewLossWeight: o.multiviewLossWeight,
+  });
+  // Decimal fractions that add up to 1 may be a little more in binary.
+  if (weights.reduce((sum, [, weight]) => sum + weight, 0) > 1 + 1e-9) {
+    const names = weights.map(([name, weight]) => `${name} (${weight})`).join(" and ");
     refuse(
-      `textSslLossWeight, imageSslLossWeight and multiviewLossWeight are ${others} together, but no more ` +
-        "than 1 can be shared out: what they weigh, the contrastive loss doesn't",
+      `${names} must not exceed 1${weights.length > 1 ? " together" : ""}: what they weigh, the contrastive ` +
+        "loss doesn't",
     );
   }
 }

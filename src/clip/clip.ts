@@ -1,17 +1,23 @@
 import {
+  cast,
   chunk,
   concat,
   detach,
   exp,
+  greater,
   input,
   l2norm,
   matmul,
   matrixTranspose,
+  max,
   mul,
+  not,
+  or,
   sum,
   type Tensor,
 } from "../graph/index.js";
 import { BufferUpdates, type Parameter, Scope } from "../nn/index.js";
+import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 import { checkOptions } from "./check-options.js";
 import { ImageTower } from "./image-tower.js";
@@ -20,7 +26,7 @@ import { mlmTokenIds } from "./mlm-options.js";
 import { type ObjectiveTerms, objective, type Views, weighted } from "./objective.js";
 import { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
 import type { ClipParts, VisualSsl } from "./parts.js";
-import { DownsamplingProjection, LinearProjection, onGrid } from "./projection.js";
+import { DownsamplingProjection, LinearProjection, onGrid, shuffledRows } from "./projection.js";
 import { whole } from "./similarity.js";
 import { TextTower } from "./text-tower.js";
 import { SimCLR, SimSiam } from "./visual-ssl/index.js";
@@ -310,8 +316,14 @@ export class CLIP {
     if (projection instanceof LinearProjection) return l2norm(projection.call(tokens));
     if (kept && this.options.compat === "x-clip") {
       // As x-clip: whatever patches are left, in drawn order, are a grid of their own.
-      const rows = Math.floor(Math.sqrt(this.keptPatches));
+      const rows = shuffledRows(this.keptPatches);
       return l2norm(projection.call(tokens, [rows, this.keptPatches / rows]));
+    }
+    if (tokens.shape[1] !== (kept?.shape[1] ?? this.patches)) {
+      throw new ClipsmithError(
+        `downsampleImageEmbeds needs a token for each of the ${this.patches} patches of visualImageSize and ` +
+          `visualPatchSize; beside the first, the image encoder gives ${tokens.shape[1]}.`,
+      );
     }
     const side = Math.sqrt(this.patches);
     const grid = kept ? onGrid(tokens, kept, this.patches) : tokens;
@@ -325,11 +337,13 @@ export class CLIP {
 
   /**
    * One vector [B, L] of length 1 for each text int32 [B, T], to search with: its latent, or the direction
-   * of the mean of its words' where texts are compared token by token.
+   * of the mean of its words' where texts are compared token by token. A text without a word is what the
+   * encoder makes of padding.
    */
   embedText(text: Tensor): Tensor {
     const encoded = this.encodeText(text, this.options.useAllTokenEmbeds ? undefined : 1);
-    return whole(this.textLatents(encoded), this.textMask(text));
+    const mask = this.textMask(text);
+    return whole(this.textLatents(encoded), mask && or(mask, not(anyOf(mask))));
   }
 
   /** One vector [B, L] of length 1 for each picture [B, C, H, W], as {@link embedText}. */
@@ -451,6 +465,11 @@ export class CLIP {
     if (similarityRegularisation) parts.push([o.simRegLossWeight, similarityRegularisation]);
     return weighted([[1 - others, contrastive], ...parts]);
   }
+}
+
+/** bool [B, 1]: whether a row of a mask [B, T] holds anywhere. */
+function anyOf(mask: Tensor): Tensor {
+  return greater(max(cast(mask, "float32"), 1, true), 0);
 }
 
 function listOf<T>(count: number, make: (i: number) => T): T[] {

@@ -112,6 +112,11 @@ function windowPlaces(rows: number, columns: number, outside: number): Tensor {
   return constant(places, [places.length], "int32");
 }
 
+/** Rows of the grid that x-clip makes of the `kept` patches that patch dropout leaves. */
+export function shuffledRows(kept: number): number {
+  return Math.floor(Math.sqrt(kept));
+}
+
 /** Puts the kept patches' tokens [B, K, D] back where they belong among P, with zeros for the others. */
 export function onGrid(tokens: Tensor, kept: Tensor, patches: number): Tensor {
   const [batch, count] = kept.shape;

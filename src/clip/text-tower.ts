@@ -3,6 +3,7 @@ import {
   constant,
   equal,
   expandLike,
+  formatShape,
   gatherElements,
   not,
   slice,
@@ -19,12 +20,11 @@ import { TextTransformer } from "./text-transformer.js";
 export class TextTower {
   readonly #options: ResolvedClipOptions;
   readonly #encoder: TextEncoder;
-  /** Whether the encoder puts a CLS token before the words whatever `textHasClsToken` says. */
-  readonly #makesCls: boolean;
+  readonly #builtIn: boolean;
 
   constructor(scope: Scope, options: ResolvedClipOptions, custom: ClipParts["textEncoder"]) {
     this.#options = options;
-    this.#makesCls = custom === undefined && !options.textCausalMask;
+    this.#builtIn = custom === undefined;
     this.#encoder =
       custom?.(scope, options) ??
       new TextTransformer(scope, {
@@ -50,9 +50,25 @@ export class TextTower {
   encode(text: Tensor, wanted?: number): Tensor {
     const { textEosId, textCausalMask, textEncodeWithoutMask } = this.#options;
     const mask = textEncodeWithoutMask ? undefined : this.#words(text);
-    if (!textCausalMask) return this.#call(text, mask, wanted);
+    if (!textCausalMask) return this.#checkTokens(this.#call(text, mask, wanted), text);
+    const encoded = this.#checkTokens(this.#call(text, mask), text);
     const eos = eosPositions(text, textEosId!);
-    return gatherTokens(this.#call(text, mask), wanted === 1 ? eos : eosFirst(text, eos));
+    return gatherTokens(encoded, wanted === 1 ? eos : eosFirst(text, eos));
+  }
+
+  /** Throws unless an encoder of the user's gives a token for each of the text's where those are asked for. */
+  #checkTokens(encoded: Tensor, text: Tensor): Tensor {
+    const { useAllTokenEmbeds, textHasClsToken, textCausalMask, dimText } = this.#options;
+    const needsTokens = textCausalMask || (useAllTokenEmbeds && encoded.rank === 3);
+    if (this.#builtIn || !needsTokens) return encoded;
+    const length = text.shape[1] as number;
+    const more = textHasClsToken && !textCausalMask;
+    if (encoded.rank === 3 && encoded.shape[1] === length + Number(more)) return encoded;
+    throw new ClipsmithError(
+      `with ${textCausalMask ? "textCausalMask" : "useAllTokenEmbeds"} the text encoder must give ` +
+        `${more ? `a token for the whole text (textHasClsToken) and ` : ""}one token for each of the text's ` +
+        `${length}, [B, ${length + Number(more)}, ${dimText}]; it gave ${formatShape(encoded.shape)}.`,
+    );
   }
 
   /**
@@ -91,11 +107,12 @@ export class TextTower {
     if (!useAllTokenEmbeds) return undefined;
     const mask = this.#words(text);
     if (textCausalMask) {
-      if (compat) return mask;
+      if (compat && !textHasClsToken) return mask;
       const moved = gatherElements(mask, eosFirst(text, eosPositions(text, textEosId!)), 1);
       return textHasClsToken ? slice(moved, 1, 1) : moved;
     }
-    if (textHasClsToken || !this.#makesCls) return mask;
+    // The built-in encoder puts a CLS token before the words whatever `textHasClsToken` says.
+    if (textHasClsToken || !this.#builtIn) return mask;
     return concat([expandLike(constant(1, [1, 1], "bool"), slice(mask, 1, 0, 1)), mask], 1);
   }
 }
