@@ -61,3 +61,13 @@ export class TextSink extends Writable {
     done();
   }
 }
+
+/** A signal that is seen to be aborted after so many steps: training looks at it once before each. */
+export function stopAfter(steps: number): AbortSignal {
+  let looks = 0;
+  return {
+    get aborted() {
+      return looks++ >= steps;
+    },
+  } as AbortSignal;
+}

@@ -11,7 +11,7 @@ import { latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
 import { readMetrics } from "./metrics.js";
 import type { TrainingOptions } from "./options.js";
 import { runFiles } from "./run.js";
-import { colourSamples, TextSink, tinyClip } from "./testing.js";
+import { colourSamples, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 
 let root: string;
@@ -51,16 +51,6 @@ const newest = async (out: string) => {
   const { latest } = await latestCheckpoint(join(out, runFiles.checkpoints));
   return latest;
 };
-
-/** A signal that is seen to be aborted after so many steps: it is looked at once before each. */
-function stopAfter(steps: number): AbortSignal {
-  let looks = 0;
-  return {
-    get aborted() {
-      return looks++ >= steps;
-    },
-  } as AbortSignal;
-}
 
 test("colours are learnt by their names, all of them", async () => {
   const out = newFolder();
