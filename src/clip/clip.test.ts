@@ -1,55 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  type Data,
-  evaluate,
-  grad,
-  graph,
-  input,
-  type Shape,
-  type Tensor,
-  type Value,
-} from "../graph/index.js";
-import { assertClose, floats, integers, numbers } from "../graph/testing.js";
+import { type Data, grad, graph, input, type Shape } from "../graph/index.js";
+import { assertClose, floats, numbers } from "../graph/testing.js";
 import { initialize, Scope } from "../nn/index.js";
 import { Program } from "../runtime/index.js";
 import { CLIP } from "./clip.js";
 import type { ClipOptions } from "./options.js";
+import { outputOf, parametersOf, textOf, tiny } from "./testing.js";
 import { TextTransformer } from "./text-transformer.js";
 import { keptPatches } from "./vision-transformer.js";
-
-const tiny: ClipOptions = {
-  dimText: 8,
-  dimImage: 12,
-  dimLatent: 4,
-  numTextTokens: 20,
-  textEncDepth: 1,
-  textSeqLen: 6,
-  textHeads: 2,
-  textDimHead: 4,
-  visualEncDepth: 1,
-  visualHeads: 2,
-  visualDimHead: 4,
-  visualImageSize: 8,
-  visualPatchSize: 4,
-  visualPatchDropout: 0.5,
-};
-
-function parametersOf(clip: CLIP): Record<string, Value> {
-  return Object.fromEntries(
-    [...clip.parameters].map(([name, { shape }]) => [name, floats(shape, -1, 1, name)]),
-  );
-}
-
-/** Token ids of B texts of 6 tokens, of several lengths. */
-function textOf(batch: number): Value {
-  const tokens = integers([batch, 6], 1, 20, "int32");
-  return { ...tokens, data: tokens.data.map((id, i) => (i % 6 <= (i / 6) % 5 ? id : 0)) };
-}
-
-function outputOf(y: Tensor, values: Readonly<Record<string, Value>>): Float64Array {
-  return evaluate(graph({ y }), values).y!.data;
-}
 
 describe("options", () => {
   test("an unknown one is refused, and the nearest suggested", () => {
@@ -322,7 +281,19 @@ describe("the loss", () => {
 });
 
 test("graphs of any batch give what those of one batch give", async () => {
-  for (const options of [{}, { textRotaryPosEmb: true }, { textEncodeWithoutMask: true }]) {
+  const causal = { textCausalMask: true, textEosId: 3 };
+  const tokenwise = { useAllTokenEmbeds: true };
+  for (const options of [
+    {},
+    { textRotaryPosEmb: true },
+    { textEncodeWithoutMask: true },
+    causal,
+    { ...causal, textRotaryPosEmb: true },
+    tokenwise,
+    { ...tokenwise, ...causal },
+    { ...tokenwise, textHasClsToken: false, visualHasClsToken: false },
+    { ...tokenwise, downsampleImageEmbeds: true },
+  ]) {
     const clip = new CLIP({ ...tiny, ...options });
     const weights = Object.fromEntries(initialize(clip.parameters, 3));
     const build = (batch: number | "batch") => {
@@ -330,6 +301,8 @@ test("graphs of any batch give what those of one batch give", async () => {
       return graph({
         texts: clip.textLatents(clip.encodeText(text)),
         images: clip.imageLatents(clip.encodeImage(image)),
+        "one vector a text": clip.embedText(text),
+        "one vector a picture": clip.embedImage(image),
       });
     };
     const any = await Program.compile(build("batch"), { threads: 1 });
@@ -342,11 +315,16 @@ test("graphs of any batch give what those of one batch give", async () => {
       const fixed = await Program.compile(build(batch), { threads: 1 });
       const [actual, expected] = [await any.run(feeds), await fixed.run(feeds)];
       await fixed.release();
-      for (const name of ["texts", "images"] as const) {
-        const [a, e] = [actual[name] as Float32Array, expected[name] as Float32Array];
-        assert.equal(a.length, batch * 4);
-        assertClose(a, e, 1e-6, `${name} of batch ${batch}`);
+      for (const [name, values] of Object.entries(actual)) {
+        assertClose(
+          values as Float32Array,
+          expected[name] as Float32Array,
+          1e-6,
+          `${name} of ${batch}`,
+        );
       }
+      assert.equal((actual["one vector a text"] as Float32Array).length, batch * 4);
+      assert.equal((actual["one vector a picture"] as Float32Array).length, batch * 4);
     }
     await any.release();
   }
