@@ -86,10 +86,15 @@ export function checkOptions(
   });
   // Decimal fractions that add up to 1 may be a little more in binary.
   if (weights.reduce((sum, [, weight]) => sum + weight, 0) > 1 + 1e-9) {
-    const names = weights.map(([name, weight]) => `${name} (${weight})`).join(" and ");
+    const names = andOf(weights.map(([name, weight]) => `${name} (${weight})`));
     refuse(
-      `${names} must not exceed 1${weights.length > 1 ? " together" : ""}: what they weigh, the contrastive ` +
-        "loss doesn't",
+      `${names} must not exceed 1${weights.length > 1 ? " together" : ""}: what is given to them is taken from the contrastive ` +
+        "loss",
     );
   }
+}
+
+/** "a, b and c". */
+function andOf(names: readonly string[]): string {
+  return [names.slice(0, -1).join(", "), names.at(-1)].filter((part) => part !== "").join(" and ");
 }
