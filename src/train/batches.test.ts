@@ -253,3 +253,245 @@ test("kept patches are distinct, in range, and drawn for each picture and step",
     assert.ok(!("patchIndices" in (await batchesOf({ config: whole }, [0]))[0]!));
   }
 });
+
+/** A clip configuration of the shared one with other options. */
+const configOf = (clip: object) => ({ ...config, clip: { ...config.clip, ...clip } });
+
+describe("more views", () => {
+  const views = (texts: Int32Array) => captionsOf({ text: texts } as Batch);
+
+  test("of texts are a picture's other captions, then the caption without a word", async () => {
+    const captions = ["one ball", "one ball", "two red balls", "three"];
+    const several: Sample[] = [
+      { picture: samples[2]!.picture, captions },
+      { picture: samples[3]!.picture, captions: ["a green circle"] },
+      { picture: samples[4]!.picture, captions: ["blue"] },
+    ];
+    const seen = new Set<string>();
+    for (const batch of await batchesOf({ samples: several, augTexts: 3 }, range(20))) {
+      assert.equal(batch.augText?.length, 3);
+      const more = batch.augText!.map(views);
+      for (const [row, caption] of captionsOf(batch).entries()) {
+        const found = more.map((view) => view[row]!);
+        if (captions.includes(caption)) {
+          // All different captions first, in any order.
+          const others = new Set([caption, found[0]!, found[1]!]);
+          assert.deepEqual([...others].toSorted(), [...new Set(captions)].toSorted());
+          found.splice(0, 2);
+          seen.add(`${caption}: ${others}`);
+        }
+        for (const shorter of found) {
+          const words = caption.split(" ");
+          const left = words.map((_, i) => words.toSpliced(i, 1).join(" "));
+          assert.ok((words.length > 1 ? left : [caption]).includes(shorter), shorter);
+          seen.add(shorter);
+        }
+      }
+    }
+    for (const text of ["green circle", "a circle", "a green", "blue"]) {
+      assert.ok(seen.has(text), text);
+    }
+  });
+
+  test("exclude pictures that one of them describes", async () => {
+    const list: Sample[] = [
+      { picture: samples[2]!.picture, captions: ["red", "warm"] },
+      { picture: samples[5]!.picture, captions: ["yellow", "warm"] },
+      { picture: samples[4]!.picture, captions: ["cold"] },
+      { picture: samples[6]!.picture, captions: ["cold cold"] },
+    ];
+    const options = { samples: list, batchSize: 4, augTexts: 1 };
+    for (const batch of await batchesOf(options, range(8))) {
+      const [first, second] = [captionsOf(batch), views(batch.augText![0]!)];
+      const owners = first.map((caption, i) =>
+        list.findIndex(({ captions }) => captions.includes(caption) && captions.length < 2) >= 0
+          ? list.findIndex(({ captions }) => captions.includes(caption))
+          : coloursOf(batch)[i]![1]! > 0
+            ? 1
+            : 0,
+      );
+      for (const text of range(4)) {
+        for (const image of range(4)) {
+          const described = [first[text]!, second[text]!].some((caption) =>
+            list[owners[image]!]!.captions.includes(caption),
+          );
+          const expected = Number(text !== image && described);
+          assert.equal(batch.excluded[text * 4 + image], expected, `${first[text]}, ${image}`);
+        }
+      }
+    }
+  });
+
+  test("of pictures are changed each in its own way, and have patches of their own", async () => {
+    const augment = { colour: { brightness: 0.5 } };
+    const dim = await Promise.all(
+      range(3).map(async (i) => ({
+        picture: await savePicture(join(root, `view-${i}.png`), [90, 80 - 30 * i, 70]),
+        captions: [`dim ${i}`],
+      })),
+    );
+    const [batch] = await batchesOf({ samples: dim, augment, augImages: 2 }, [0]);
+    assert.equal(batch!.augImage?.length, 2);
+    const all = [batch!.image, ...batch!.augImage!].map((image) => coloursOf({ ...batch!, image }));
+    for (const row of range(3)) {
+      assert.equal(new Set(all.map((view) => view[row]!.join())).size, 3);
+      // Brightness leaves the ratio of colours.
+      const ratios = all.map((view) => view[row]![1]! / view[row]![0]!);
+      for (const ratio of ratios) assert.ok(Math.abs(ratio - ratios[0]!) < 0.05, ratios.join());
+    }
+    assert.equal(batch!.patchIndices?.length, 3 * 3 * 2);
+    assert.equal(batch!.augText, undefined);
+  });
+
+  test("are left out where nobody asks for them", async () => {
+    const [batch] = await batchesOf({}, [0]);
+    assert.deepEqual(Object.keys(batch!).toSorted(), ["excluded", "image", "patchIndices", "text"]);
+  });
+});
+
+describe("masked words", () => {
+  const mask = config.clip.numTextTokens;
+  const useMlm = configOf({ useMlm: true, mlmMaskProb: 0.25, mlmReplaceProb: 0.5 });
+
+  test("are labelled with what they were, and hidden or shown", async () => {
+    const hidden = new Set<number>();
+    for (const { text, mlm } of await batchesOf({ config: useMlm }, range(12))) {
+      assert.ok(mlm);
+      for (const row of range(3)) {
+        const at = range(LENGTH).map((i) => row * LENGTH + i);
+        const words = at.filter((i) => text[i] !== tokenizer.padId);
+        const labelled: number[] = at.filter((i) => mlm.labels[i] !== tokenizer.padId);
+        assert.equal(labelled.length, Math.ceil(0.25 * words.length));
+        for (const i of at) {
+          if (labelled.includes(i)) assert.equal(mlm.labels[i], text[i]);
+          if (mlm.sequence[i] === text[i]) continue;
+          assert.equal(mlm.sequence[i], mask);
+          assert.ok(labelled.includes(i));
+        }
+        hidden.add(labelled.filter((i) => mlm.sequence[i] === mask).length);
+      }
+    }
+    assert.ok(hidden.has(0) && hidden.has(1));
+  });
+
+  test("are none where no token may be asked for, which is no fault", async () => {
+    const mlmMaskIgnoreTokenIds = range(tokenizer.vocabularySize);
+    const [batch] = await batchesOf(
+      { config: configOf({ useMlm: true, mlmMaskIgnoreTokenIds }) },
+      [0],
+    );
+    assert.deepEqual(batch!.mlm?.sequence, batch!.text);
+    assert.ok(batch!.mlm?.labels.every((label) => label === tokenizer.padId));
+  });
+});
+
+test("self-supervision sees two views, changed in its own way, with patches of each pass", async () => {
+  for (const [options, passes] of [
+    [{ visualSslType: "simsiam" }, 2],
+    [{ visualSslType: "simclr" }, 2],
+    [{ visualSslType: "simsiam", compat: "x-clip" }, 4],
+    [{ visualPatchDropout: 0 }, 0],
+  ] as const) {
+    const [batch] = await batchesOf(
+      {
+        config: configOf({ useVisualSsl: true, visualSslProjectionHiddenSize: 4, ...options }),
+        sslAugment: { greyscale: 1, colour: { brightness: 0.5 } },
+        augImages: 1,
+      },
+      [0],
+    );
+    const { ssl, image, augImage } = batch!;
+    const plain = coloursOf(batch!);
+    const captions = captionsOf(batch!);
+    // The picture itself and its further view are not changed.
+    assert.deepEqual(
+      plain,
+      captions.map((name) => colours[name]),
+    );
+    assert.deepEqual(augImage, [image]);
+    assert.equal(ssl?.views.length, 2);
+    for (const view of ssl!.views) {
+      for (const [r, g, b] of coloursOf({ ...batch!, image: view })) {
+        assert.ok(Math.abs(r! - g!) < 2 && Math.abs(g! - b!) < 2, "grey");
+      }
+    }
+    assert.notDeepEqual(ssl!.views[0], ssl!.views[1]);
+    assert.equal(ssl!.patchIndices?.length ?? 0, passes);
+    for (const indices of ssl!.patchIndices ?? []) assert.equal(indices.length, 3 * 2);
+  }
+});
+
+test("all of a batch depends on seed and step alone", async () => {
+  const options = {
+    config: configOf({ useMlm: true, useVisualSsl: true, mlmRandomTokenProb: 0.2 }),
+    augTexts: 1,
+    augImages: 1,
+    augment: { colour: { brightness: 0.5 } },
+    sslAugment: { translate: 0.5 },
+    samples: samples.map(({ picture, captions: [name] }) => ({
+      picture,
+      captions: [`so ${name}`, `very ${name} here`, `${name}`],
+    })),
+  };
+  const inOrder = await batchesOf(options, range(5));
+  const order = [4, 1, 3];
+  for (const [i, batch] of (await batchesOf(options, order)).entries()) {
+    assert.deepEqual(batch, inOrder[order[i]!]);
+  }
+  const [[other], two] = [await batchesOf({ ...options, seed: 2 }, [3]), inOrder[2]];
+  for (const part of ["augText", "augImage", "mlm", "ssl"] as const) {
+    assert.ok(inOrder[3]![part]);
+    assert.notDeepEqual(other![part], inOrder[3]![part], part);
+    assert.notDeepEqual(two![part], inOrder[3]![part], part);
+  }
+  // The parts are drawn by themselves: what is asked for beside changes none of the others.
+  const [alone] = await batchesOf({ ...options, config, augTexts: 0 }, [3]);
+  for (const part of ["text", "image", "augImage", "patchIndices"] as const) {
+    assert.deepEqual(alone![part], inOrder[3]![part], part);
+  }
+});
+
+test("views of a picture that cannot be read are its replacement's", async () => {
+  const gone = range(3).map((i) => ({
+    picture: join(root, `gone-${i}.png`),
+    captions: [`gone ${i}`],
+  }));
+  const options = {
+    config: configOf({ useVisualSsl: true }),
+    samples: [...samples, ...gone],
+    augImages: 1,
+  };
+  for (const batch of await batchesOf(options, range(8))) {
+    const names = captionsOf(batch);
+    for (const image of [batch.image, batch.augImage![0]!, ...batch.ssl!.views]) {
+      assert.deepEqual(
+        coloursOf({ ...batch, image }),
+        names.map((name) => colours[name]),
+      );
+    }
+  }
+});
+
+test("causal texts end with the tokenizer's end, also where they are cut", async () => {
+  const causal = configOf({ textCausalMask: true, textEosId: tokenizer.eosId });
+  const long = samples.map(({ picture, captions: [name] }) => ({
+    picture,
+    captions: [`${name} and much more than will fit`, `${name}`],
+  }));
+  const lengths = new Set<number>();
+  for (const { text, augText } of await batchesOf(
+    { config: causal, samples: long, augTexts: 1 },
+    range(3),
+  )) {
+    for (const texts of [text, ...augText!]) {
+      for (const row of range(3)) {
+        const ids = [...texts.subarray(row * LENGTH, (row + 1) * LENGTH)];
+        const end = ids.indexOf(tokenizer.eosId);
+        assert.ok(end > 0);
+        assert.ok(ids.slice(end + 1).every((id) => id === tokenizer.padId));
+        lengths.add(end);
+      }
+    }
+  }
+  assert.ok(lengths.has(LENGTH - 1) && lengths.size > 1);
+});

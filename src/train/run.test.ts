@@ -171,3 +171,124 @@ test("what cannot be resumed says why", async () => {
     message: /training\.json: minutes: /,
   });
 });
+
+test("causal texts end with the tokenizer's end token, for which there is room", async () => {
+  for (const tokenizer of [undefined, "openai"] as const) {
+    const path = tokenizer && join(root, "for-causal.json");
+    if (path) await new OpenAITokenizer([["r", "e"]]).save(path);
+    const clip = { ...tinyClip, textCausalMask: true };
+    const folder = newFolder();
+    const run = { model: { clip }, ...(path && { tokenizer: path }) };
+    const causal = await start(folder, run);
+    const plain = await start(newFolder(), path ? { tokenizer: path } : {});
+    assert.equal(causal.config.clip.textEosId, causal.tokenizer.eosId);
+    assert.equal(causal.config.clip.textSeqLen, plain.config.clip.textSeqLen + 1);
+    assert.equal(plain.config.clip.textEosId, undefined);
+    assert.deepEqual((await resumeRun(folder, samples)).config, causal.config);
+    // Told again, it is no contradiction.
+    const own = { clip: { ...clip, textEosId: causal.tokenizer.eosId, textPadId: 0 } };
+    assert.deepEqual((await start(newFolder(), { ...run, model: own })).config, causal.config);
+  }
+});
+
+test("special tokens other than the tokenizer's are refused before anything is written", async () => {
+  for (const [clip, message] of [
+    [
+      { textPadId: 7 },
+      "clip.textPadId is 7, but the tokenizer fills up texts with 0. Leave it out.",
+    ],
+    [
+      { textCausalMask: true, textEosId: 7 },
+      "clip.textEosId is 7, but the tokenizer ends texts with 1. Leave it out.",
+    ],
+    [
+      { textCausalMask: true, textEosId: 99999 },
+      "clip.textEosId is 99999, but the tokenizer ends texts with 1. Leave it out.",
+    ],
+  ] as const) {
+    const folder = newFolder();
+    const run = { model: { clip: { ...tinyClip, ...clip } } };
+    await assert.rejects(start(folder, run), { name: "ClipsmithError", message });
+    assert.deepEqual(await readdir(folder), []);
+  }
+});
+
+test("compat starts as x-clip does, and leaves the temperature free", async () => {
+  const deviation = (values: Float32Array) =>
+    Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length);
+  const embeddings = "text_transformer.token_emb.weight";
+  const clip = { ...tinyClip, compat: "x-clip" as const };
+  const folder = newFolder();
+  const compat = await start(folder, { model: { clip } });
+  assert.equal(compat.weights.get("temperature")![0], 1);
+  assert.equal(compat.training.maxLogitScale, null);
+  assert.ok(Math.abs(deviation(compat.weights.get(embeddings)!) - 1) < 0.05);
+  const resumed = await resumeRun(folder, samples);
+  assert.deepEqual(resumed.weights, compat.weights);
+  assert.deepEqual(resumed.training, compat.training);
+
+  const plain = await start(newFolder());
+  assert.ok(Math.abs(plain.weights.get("temperature")![0]! - Math.log(1 / 0.07)) < 1e-6);
+  assert.equal(plain.training.maxLogitScale, 100);
+  assert.ok(Math.abs(deviation(plain.weights.get(embeddings)!) - 0.02) < 0.001);
+  // What is asked for wins.
+  const own = await start(newFolder(), {
+    model: { clip },
+    training: { initialLogitScale: 5, maxLogitScale: 3, embeddingDeviation: 0.5 },
+  });
+  assert.ok(Math.abs(own.weights.get("temperature")![0]! - Math.log(3)) < 1e-6);
+  assert.ok(Math.abs(deviation(own.weights.get(embeddings)!) - 0.5) < 0.05);
+});
+
+test("the sigmoid loss starts at the odds of a match in a batch", async () => {
+  const many = Array.from({ length: 20 }, (_, i) => ({
+    picture: `/${i}.png`,
+    captions: [`picture ${i}`],
+  }));
+  const clip = { ...tinyClip, sigmoidLoss: true };
+  for (const [batchSize, bias] of [
+    [8, -Math.log(7)],
+    [500, -Math.log(19)],
+    [2, 0],
+  ] as const) {
+    const run = await startRun(newFolder(), many, { model: { clip }, training: { batchSize } });
+    assert.ok(Math.abs(run.weights.get("logit_bias")![0]! - bias) < 1e-6);
+  }
+  assert.ok(!(await start(newFolder())).weights.has("logit_bias"));
+});
+
+test("batch norm's statistics start at those of nothing, and are resumed", async () => {
+  const clip = { ...tinyClip, useVisualSsl: true, visualSslProjectionHiddenSize: 4 };
+  const folder = newFolder();
+  const { weights } = await start(folder, { model: { clip } });
+  const prefix = "visual_ssl.online_predictor.1";
+  assert.deepEqual(weights.get(`${prefix}.running_mean`), new Float32Array(4));
+  assert.deepEqual(weights.get(`${prefix}.running_var`), new Float32Array(4).fill(1));
+  assert.deepEqual(weights.get(`${prefix}.num_batches_tracked`), new Float32Array(1));
+  const changed = new Map([...weights].map(([name, x]) => [name, x.map((v) => v + 2)]));
+  await saveCheckpoint(join(folder, runFiles.checkpoints), {
+    step: 3,
+    tensors: new Map([...changed].map(([name, data]) => [name, { shape: [data.length], data }])),
+    state: {},
+  });
+  assert.deepEqual((await resumeRun(folder, samples)).weights, changed);
+});
+
+test("objectives at odds are refused before a run is replaced", async () => {
+  const folder = newFolder();
+  await start(folder);
+  const before = await readFile(join(folder, "config.json"), "utf8");
+  for (const [clip, message] of [
+    [{ sigmoidLoss: true, hopfieldRetrieval: true }, /two objectives: choose one/],
+    [{ useVisualSsl: true, visualSslHiddenLayer: 9 }, /no hidden layer 9/],
+    [{ useMlm: true, mlmMaskTokenId: 99999 }, /mlmMaskTokenId \(99999\) must be at most/],
+    [{ compat: "xclip" as "x-clip" }, /^model options: clip\.compat: .*"x-clip"/],
+    [{ textCausalMask: true, useAllTokenEmbeds: true, textSeqLen: 1 }, /room for the end token/],
+  ] as const) {
+    await assert.rejects(
+      start(folder, { model: { clip: { ...tinyClip, ...clip } }, overwrite: true }),
+      { name: "ClipsmithError", message },
+    );
+    assert.equal(await readFile(join(folder, "config.json"), "utf8"), before);
+  }
+});
