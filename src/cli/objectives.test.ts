@@ -55,7 +55,6 @@ for (const [name, settings, terms] of [
     ["clip.useAllTokenEmbeds=true", "clip.textCausalMask=true", "clip.downsampleImageEmbeds=true"],
     [],
   ],
-  ["SigLIP", ["clip.sigmoidLoss=true"], []],
 ] as const) {
   test(`${name}: trained, evaluated, exported and imported`, async () => {
     const out = join(folder, name);

@@ -74,9 +74,9 @@ export class VisionTransformer {
     const found = outputs.get(typeof layer === "string" ? layer : (CHILDREN.at(layer) ?? ""));
     if (found === undefined) {
       throw new ClipsmithError(
-        `the image encoder has no hidden layer ${JSON.stringify(layer)} that can be used; choose -1 ` +
-          `for its output, the place of one of its children ${CHILDREN.join(", ")}, save pos_emb, or ` +
-          `one of ${[...outputs.keys()].map((name) => `"${name}"`).join(", ")}`,
+        `visualSslHiddenLayer: the image encoder has no hidden layer ${JSON.stringify(layer)} that can be ` +
+          `used; choose -1 for its output, the place of one of its children ${CHILDREN.join(", ")}, save ` +
+          `pos_emb, or one of ${[...outputs.keys()].map((name) => `"${name}"`).join(", ")}`,
       );
     }
     const width = found.shape.slice(1).reduce<number>((a, b) => a * (b as number), 1);

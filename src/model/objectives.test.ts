@@ -148,7 +148,8 @@ test("a model with parts of one's own is saved, loaded and exported with them", 
   assert.deepEqual((await loadModel(folder, parts)).weights, model.weights);
   await assert.rejects(loadModel(folder), {
     name: "ClipsmithError",
-    message: /missing: text_transformer\.cls_token.*\n {2}unexpected: .*text_transformer\.words\.weight/,
+    message:
+      /missing: text_transformer\.cls_token.*\n {2}unexpected: .*text_transformer\.words\.weight/,
   });
   const file = join(root, "own.safetensors");
   await exportWeights(folder, file, parts);
