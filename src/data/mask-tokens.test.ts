@@ -90,6 +90,14 @@ describe("masking", () => {
     assert.deepEqual([...given.labels], [7, 4, 7, 7], "the mask token itself is not asked for");
   });
 
+  test("what fills up texts is never asked for, whatever labels what is not", () => {
+    const tokens = Int32Array.of(7, 8, 5, 0, 0, 0);
+    const options = optionsOf({ mlmMaskProb: 1, mlmPadTokenId: 5 });
+    const { sequence, labels } = maskTokens(tokens, 6, options, drawsOf(6, [1, 1, 1, 1, 1, 1]));
+    assert.deepEqual([...sequence], [MASK, MASK, 5, 0, 0, 0]);
+    assert.deepEqual([...labels], [7, 8, 5, 5, 5, 5]);
+  });
+
   test("the part of each text's own tokens is asked for, wherever they stand", () => {
     const lengths = [16, 11, 7, 3, 2, 1, 0];
     for (const padLeft of [false, true]) {
