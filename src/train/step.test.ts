@@ -253,6 +253,19 @@ test("buffers stay as they are where nothing is learnt", () =>
     views,
   ));
 
+test("buffers stay as they are where only gradients are not finite", () =>
+  withStep({ ...full, simRegLossWeight: 0 }, undefined, async (step, clip) => {
+    const { augText, augImage, ...batch } = fullBatchOf(clip);
+    const patchIndices = batch.patchIndices!.subarray(0, BATCH * clip.keptPatches);
+    // So large that squares overflow, and the loss, which goes by directions, does not.
+    const image = batch.image.map((x) => x * 1e25);
+    const before = copyOf(step.buffers);
+    const large = { ...batch, patchIndices, image };
+    const { loss, gradientNorm } = await step.run(large, { learningRate: 1e-3 });
+    assert.ok(Number.isFinite(loss) && Number.isNaN(gradientNorm));
+    assert.deepEqual(step.buffers, before);
+  }));
+
 test("pictures that are all alike, and texts none of which is asked for, can be learnt from", async () => {
   const alike = async (options: ClipOptions) =>
     withStep(
