@@ -81,7 +81,7 @@ export function checkOptions(
   }
   const weights = Object.entries({
     ...(o.useMlm && { textSslLossWeight: o.textSslLossWeight }),
-    ...((o.useVisualSsl || visualSsl) && { imageSslLossWeight: o.imageSslLossWeight }),
+    ...((o.useVisualSsl || visualSsl) && { imageSslLossWeight: imageSslWeight(o) }),
     multiviewLossWeight: o.multiviewLossWeight,
   });
   // Decimal fractions that add up to 1 may be a little more in binary.
@@ -92,6 +92,11 @@ export function checkOptions(
         "loss",
     );
   }
+}
+
+/** What visual self-supervision weighs. x-clip weighs a part of the user's by 0 without `useVisualSsl`. */
+export function imageSslWeight(o: ResolvedClipOptions): number {
+  return o.useVisualSsl || o.compat !== "x-clip" ? o.imageSslLossWeight : 0;
 }
 
 /** "a, b and c". */

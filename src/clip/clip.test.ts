@@ -205,6 +205,7 @@ describe("shapes that do not fit are told", () => {
       loss([2, 6], [2, 3, 16, 16]),
       /pictures must be \[B, C, H, W\] = \[B, 3, 8, 8\], are \[2, 3, 16, 16\]/,
     ],
+    ["a small picture", loss([2, 6], [2, 3, 4, 4]), /\[B, 3, 8, 8\], are \[2, 3, 4, 4\]/],
     ["a grey picture", loss([2, 6], [2, 1, 8, 8]), /\[B, 3, 8, 8\], are \[2, 1, 8, 8\]/],
     ["channels last", loss([2, 6], [2, 8, 8, 3]), /pictures must be \[B, C, H, W\]/],
     ["other numbers of texts and pictures", loss([2, 6], [3, 3, 8, 8]), /as many texts as images/],

@@ -19,7 +19,7 @@ import {
 import { BufferUpdates, type Parameter, Scope } from "../nn/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
-import { checkOptions } from "./check-options.js";
+import { checkOptions, imageSslWeight } from "./check-options.js";
 import { ImageTower } from "./image-tower.js";
 import { MaskedLanguageModel } from "./masked-language-model.js";
 import { mlmTokenIds } from "./mlm-options.js";
@@ -459,7 +459,7 @@ export class CLIP {
     const o = this.options;
     const parts: (readonly [weight: number, term: Tensor])[] = [];
     if (terms.textSsl) parts.push([o.textSslLossWeight, terms.textSsl]);
-    if (terms.imageSsl) parts.push([o.imageSslLossWeight, terms.imageSsl]);
+    if (terms.imageSsl) parts.push([imageSslWeight(o), terms.imageSsl]);
     if (terms.multiview) parts.push([o.multiviewLossWeight, terms.multiview]);
     const others = parts.reduce((sum, [weight]) => sum + weight, 0);
     if (similarityRegularisation) parts.push([o.simRegLossWeight, similarityRegularisation]);

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { evaluate, grad, graph, input, l2norm, type Tensor, type Value } from "../graph/index.js";
+import {
+  constant,
+  evaluate,
+  grad,
+  graph,
+  input,
+  l2norm,
+  type Tensor,
+  type Value,
+} from "../graph/index.js";
 import {
   assertClose,
   assertGradients,
@@ -162,6 +171,36 @@ for (const decoupled of [false, true]) {
     }
   });
 }
+
+test("floored, it is x-clip's log(x + 1e-20), without its overflow", async () => {
+  const floored = (x: number) => Math.log(Math.exp(x) + 1e-20);
+  const lossAt = (own: number, other: number) => {
+    const similarities = constant([own, other, other, own], [2, 2]);
+    const compared = { textToImage: similarities, imageToText: similarities };
+    const value = (options: ContrastiveOptions) =>
+      evaluate(graph({ y: contrastiveLoss(compared, options) }), {}).y!.data[0]!;
+    return [value({ floored: true }), value({ floored: true, decoupled: true })] as const;
+  };
+  for (const [own, other] of [
+    [3, 1],
+    [-60, 2],
+    [-75, -70],
+    [4, -60],
+  ] as const) {
+    const [plain, decoupled] = lossAt(own, other);
+    const sum = Math.log(Math.exp(own) + Math.exp(other) + 1e-20);
+    assertClose([plain], [sum - floored(own)], 1e-6, `InfoNCE of ${own}, ${other}`);
+    assertClose([decoupled], [floored(other) - floored(own)], 1e-6, `DCL of ${own}, ${other}`);
+  }
+  // exp(800) is more than any number.
+  assertClose(lossAt(-1, 800), [801, 801], 1e-9, "large");
+  const alone = constant([-0.02], [1, 1]);
+  const single = contrastiveLoss(
+    { textToImage: alone, imageToText: alone },
+    { floored: true, decoupled: true },
+  );
+  assertClose(evaluate(graph({ single }), {}).single!.data, [-46.0317], 1e-4, "DCL of one pair");
+});
 
 test("batches that do not match, or have no fixed size, are refused", () => {
   const scale = input("scale", []);

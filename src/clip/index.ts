@@ -36,6 +36,7 @@ export {
   type VisionTransformerOptions,
 } from "./vision-transformer.js";
 export {
+  type EncodePictures,
   SimCLR,
   type SimClrOptions,
   SimSiam,

@@ -16,7 +16,7 @@ export interface TextTransformerOptions extends TransformerOptions {
   readonly width: number;
   /** Size of the vocabulary. */
   readonly numTokens: number;
-  /** Longest text, in tokens. */
+  /** Longest text, in tokens, by learnt positions; rotary ones have no end. */
   readonly maxSeqLen: number;
   /** Rotary instead of learnt positions; default false. */
   readonly rotaryPosEmb?: boolean;
@@ -27,7 +27,6 @@ const MAX_ROTATED = 32;
 
 /** Token embeddings, positions, a CLS token in front unless causal, and a Transformer. */
 export class TextTransformer {
-  readonly #maxSeqLen: number;
   readonly #tokens: Tensor;
   readonly #positions: Tensor | undefined;
   readonly #rotary: RotaryEmbedding | undefined;
@@ -37,7 +36,6 @@ export class TextTransformer {
   constructor(scope: Scope, options: TextTransformerOptions) {
     const { width, numTokens, maxSeqLen, rotaryPosEmb = false, ...transformer } = options;
     const { causal = false, dimHead = 64 } = transformer;
-    this.#maxSeqLen = maxSeqLen;
     this.#cls = causal
       ? undefined
       : scope.parameter("cls_token", [width], { kind: "normal", deviation: 1 });
@@ -52,15 +50,16 @@ export class TextTransformer {
 
   /**
    * Tokens int32 [B, T], with a mask bool [B, T] of those that count, to [B, 1 + T, D] with the CLS
-   * token first, or [B, T, D] if causal.
+   * token first, or [B, T, D] if causal. Learnt positions bound T by `maxSeqLen`.
    *
    * @param wanted how many tokens of the result are wanted, from the first on; default all.
    */
   call(tokens: Tensor, mask?: Tensor, wanted?: number): Tensor {
     const length = tokens.shape[1]!;
-    if (tokens.rank !== 2 || typeof length !== "number" || length > this.#maxSeqLen) {
+    const longest = (this.#positions?.shape[0] ?? Number.POSITIVE_INFINITY) as number;
+    if (tokens.rank !== 2 || typeof length !== "number" || length > longest) {
       throw new Error(
-        `text must be [B, T] with T at most ${this.#maxSeqLen}, is ${formatShape(tokens.shape)}`,
+        `text must be [B, T] with T at most ${longest}, is ${formatShape(tokens.shape)}`,
       );
     }
     let x = embedding(this.#tokens, tokens); // [B, T, D]

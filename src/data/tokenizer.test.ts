@@ -61,6 +61,12 @@ for (const [name, tokenizer] of [
     else assert.equal(rows()[0], bosId);
   });
 
+  test(`${name}: no texts are no rows, and an empty one is padding`, () => {
+    assert.deepEqual(tokenizer.encodeBatch([], 5), new Int32Array(0));
+    assert.deepEqual(tokenizer.encode(""), []);
+    assert.deepEqual(tokenizer.encodeBatch([""], 3), new Int32Array(3).fill(padId));
+  });
+
   test(`${name}: a row has room for a token at least`, () => {
     for (const none of [0, -1, 1.5, Number.NaN]) {
       assert.throws(() => tokenizer.encodeBatch(["do"], none), /must be 1 or more/);

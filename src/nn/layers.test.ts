@@ -260,6 +260,14 @@ test("feed-forward is linear, GEGLU, norm, linear", async () => {
   assert.ok(outputOf(y, shut).every((v) => v === 0));
 });
 
+test("layer normalisation adds 1e-5 to the variance, in float64 too", () => {
+  const x = numbers([0.01, -0.01, 0.01, -0.01], [1, 4]);
+  const y = new LayerNorm(new Scope(), 4).call(input("x", [1, 4]));
+  const expected = 0.01 / Math.sqrt(1e-4 + 1e-5);
+  const found = outputOf(y, { x, g: numbers([1, 1, 1, 1]) });
+  assertClose(found, [expected, -expected, expected, -expected], 1e-12, "epsilon");
+});
+
 test("layer normalisation gives mean 0 and variance 1 times the gain", () => {
   const scope = new Scope();
   const y = new LayerNorm(scope, 8).call(input("x", [3, 8]));
