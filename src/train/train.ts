@@ -63,10 +63,8 @@ export interface TrainResult {
 
 /** Minutes become a number of steps after this many steps at least ... */
 const TIMED_STEPS = 8;
-/** ... and this part of the time, by the last ones, ... */
-const TIMED_PART = 0.05;
-/** ... when all pictures have been decoded once, which is slow, or this part of the time is over. */
-const LONGEST_TIMED_PART = 0.25;
+/** ... and this part of the time, by the last ones: those with pictures still to decode are slow. */
+const TIMED_PART = 0.2;
 /** The reported loss is a running mean over about this many steps. */
 const LOSS_STEPS = 50;
 
@@ -193,9 +191,7 @@ class Run {
           timed = now;
           const seconds = training.minutes * 60;
           const spent = secondsSpent();
-          const decoded = taken * this.#batchSize >= this.#options.samples.length;
-          const part = decoded ? TIMED_PART : LONGEST_TIMED_PART;
-          if (taken >= TIMED_STEPS && spent >= part * seconds) {
+          if (taken >= TIMED_STEPS && spent >= TIMED_PART * seconds) {
             const stepSeconds = median(stepTimes.slice(-TIMED_STEPS));
             totalSteps = at + Math.max(0, Math.round((seconds - spent) / stepSeconds));
             progress.totalSteps = totalSteps;
