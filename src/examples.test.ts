@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,8 +9,18 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const readme = readFileSync(join(root, "README.md"), "utf8");
-const examples = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code!);
+const pages = [
+  "README.md",
+  ...readdirSync(join(root, "docs"))
+    .filter((file) => file.endsWith(".md"))
+    .map((file) => `docs/${file}`),
+];
+const examples = pages.flatMap((page) =>
+  [...readFileSync(join(root, page), "utf8").matchAll(/```ts\n(.*?)```/gs)].map(([, code], i) => ({
+    name: `example ${i + 1} of ${page}`,
+    code: code!,
+  })),
+);
 
 const tsc = join(root, "node_modules/typescript/bin/tsc");
 const compilerOptions =
@@ -18,7 +28,7 @@ const compilerOptions =
     " ",
   );
 
-/** A folder `photos` of coloured pictures with captions, as the README assumes one. */
+/** A folder `photos` of coloured pictures with captions, as the examples assume one. */
 async function drawPhotos(folder: string): Promise<void> {
   const photos = join(folder, "photos");
   await mkdir(photos);
@@ -29,14 +39,14 @@ async function drawPhotos(folder: string): Promise<void> {
   }
 }
 
-for (const [i, example] of examples.entries()) {
-  test(`example ${i + 1} of the README compiles and runs`, async () => {
-    const folder = mkdtempSync(join(tmpdir(), "clipsmith-readme-"));
+for (const [i, { name, code }] of examples.entries()) {
+  test(`${name} compiles and runs`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), "clipsmith-example-"));
     // Inside the package, so that it finds the package by its own name.
-    const file = join(root, "dist", `readme-example-${i + 1}`);
+    const file = join(root, "dist", `example-${i + 1}`);
     try {
       await drawPhotos(folder);
-      writeFileSync(`${file}.ts`, example.replace(/minutes: \d+/, "steps: 2"));
+      writeFileSync(`${file}.ts`, code.replace(/minutes: \d+/, "steps: 2"));
       const compiler = spawnSync(process.execPath, [tsc, ...compilerOptions, `${file}.ts`], {
         encoding: "utf8",
       });
@@ -54,6 +64,8 @@ for (const [i, example] of examples.entries()) {
   });
 }
 
-test("the README has examples", () => {
-  assert.ok(examples.length >= 1);
+test("the README and docs/x-clip.md have examples", () => {
+  for (const page of ["README.md", "docs/x-clip.md"]) {
+    assert.ok(examples.some(({ name }) => name.endsWith(page)));
+  }
 });
