@@ -1,0 +1,32 @@
+import type { Skipped } from "./sample.js";
+
+/** A picture with what people wrote about it, as a source hands it out. */
+export interface SourceSample {
+  /** Names it in messages and keys its random numbers: a file's path, or `shard.tar/key`. */
+  readonly name: string;
+  /** The path of the picture's file, or the bytes of one. */
+  readonly picture: string | Uint8Array;
+  /** At least one, each with at least one visible character. */
+  readonly captions: readonly string[];
+}
+
+/** Part of a source that is read from its beginning to its end: a tar file, a Parquet file, a list. */
+export interface Shard {
+  /** Path or address. */
+  readonly name: string;
+  /**
+   * Its samples, and what had to be left out, from the `start`-th such entry on (default 0): always
+   * the same entries in the same order, read as they are asked for.
+   *
+   * @throws ClipsmithError when the shard cannot be read at all
+   */
+  read(start?: number): AsyncIterable<SourceSample | Skipped>;
+}
+
+/** Where samples come from, however many there are: what is in memory is a shard at a time, at most. */
+export interface SampleSource {
+  /** What the user calls it. */
+  readonly name: string;
+  /** At least one. */
+  readonly shards: readonly Shard[];
+}
