@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadModel } from "../model/index.js";
-import { readMetrics } from "../train/index.js";
+import { learntMetrics } from "../train/testing.js";
 import { readSafetensors } from "../weights/index.js";
 import { clipsmith, makeCollection, tinyModel } from "./testing.js";
 
@@ -59,7 +59,7 @@ for (const [name, settings, terms] of [
   test(`${name}: trained, evaluated, exported and imported`, async () => {
     const out = join(folder, name);
     await succeeded(...train(out, ...settings));
-    const metrics = readMetrics(join(out, "metrics.jsonl"));
+    const metrics = learntMetrics(join(out, "metrics.jsonl"));
     assert.equal(metrics.length, 4);
     for (const line of metrics) {
       const usual = ["step", "loss", "gradientNorm", "learningRate", "logitScale"];

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readMetrics } from "../train/index.js";
+import { learntMetrics } from "../train/testing.js";
 import { random } from "../util/random.js";
 import {
   addDamaged,
@@ -55,12 +56,12 @@ function steps(run: string): number {
 }
 
 function assertSameAsWhole(run: string): void {
-  const metrics = readMetrics(join(run, "metrics.jsonl"));
+  const metrics = learntMetrics(join(run, "metrics.jsonl"));
   assert.deepEqual(
     metrics.map(({ step }) => step),
     Array.from({ length: STEPS }, (_, i) => i + 1),
   );
-  assert.deepEqual(metrics, readMetrics(join(whole, "metrics.jsonl")));
+  assert.deepEqual(metrics, learntMetrics(join(whole, "metrics.jsonl")));
   const weights = (path: string) => readFileSync(join(path, "model.safetensors"));
   assert.ok(weights(run).equals(weights(whole)), "the weights differ");
 }

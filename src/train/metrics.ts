@@ -7,6 +7,9 @@ export interface Metrics {
   readonly [name: string]: number | string | boolean | null;
 }
 
+/** What a step's metrics say of the machine: equal runs differ in these alone. */
+export const machineMetrics: readonly string[] = ["samplesPerSecond", "dataWaitSeconds", "rssMB"];
+
 /** Writes metrics as lines of JSON, each of which reaches the file at once. */
 export class MetricsWriter {
   readonly #path: string;

@@ -8,10 +8,9 @@ import type { ClipOptions, ClipParts } from "../clip/index.js";
 import type { Sample } from "../data/index.js";
 import { add, concat, embedding, mean, mul, reshape } from "../graph/index.js";
 import { loadModel, Model } from "../model/index.js";
-import { readMetrics } from "./metrics.js";
 import type { TrainingOptions } from "./options.js";
 import { runFiles } from "./run.js";
-import { colourSamples, stopAfter, TextSink, tinyClip } from "./testing.js";
+import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { train } from "./train.js";
 
 const STEPS = 12;
@@ -129,8 +128,8 @@ for (const [name, { clip, training = {}, parts, terms = [] }] of Object.entries(
     await run(whole);
     assert.equal((await run(stopped, { signal: stopAfter(7) })).finished, false);
     await run(stopped, { resume: true });
-    const metrics = readMetrics(join(whole, runFiles.metrics));
-    assert.deepEqual(readMetrics(join(stopped, runFiles.metrics)), metrics);
+    const metrics = learntMetrics(join(whole, runFiles.metrics));
+    assert.deepEqual(learntMetrics(join(stopped, runFiles.metrics)), metrics);
     const { weights } = await loadModel(whole, parts);
     assert.deepEqual((await loadModel(stopped, parts)).weights, weights);
     for (const [path, values] of weights) {

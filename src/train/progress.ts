@@ -9,6 +9,8 @@ export interface ProgressOptions {
   readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean };
   /** A clock in milliseconds. Default: performance.now. */
   readonly now?: () => number;
+  /** Bytes of memory that the process holds. Default: its resident set. */
+  readonly memory?: () => number;
 }
 
 /** Milliseconds between lines where there is no terminal: a log of a long run stays readable. */
@@ -16,34 +18,59 @@ const LINE_INTERVAL_MS = 10_000;
 /** Speed is measured over about this time: long enough to be steady, short enough to follow changes. */
 const SPEED_WINDOW_MS = 30_000;
 
+/** What {@link Progress.update} is told of a step. */
+export interface ProgressUpdate {
+  /** Steps taken. */
+  readonly step: number;
+  /** The mean loss. */
+  readonly loss: number;
+  /** Samples that the step learnt from. */
+  readonly samples: number;
+  /** Seconds that the step waited for its samples; left out, no share of waiting is shown. */
+  readonly dataWaitSeconds?: number;
+}
+
+/** A point in time, and what was counted up to it. */
+interface Mark {
+  readonly time: number;
+  readonly step: number;
+  readonly samples: number;
+  readonly waitSeconds: number | undefined;
+}
+
 /**
- * Shows how a run is getting on: a bar on a terminal, and otherwise plain lines, at most one in ten
- * seconds besides the first and the last.
+ * Shows how a run is getting on: its loss, speed, time left, the share of time spent waiting for
+ * samples, and memory. A bar on a terminal, and otherwise plain lines, at most one in ten seconds
+ * besides the first and the last.
  */
 export class Progress {
   #total: number | undefined;
   readonly #stream: NodeJS.WritableStream & { readonly isTTY?: boolean };
   readonly #now: () => number;
+  readonly #memory: () => number;
   readonly #bar: SingleBar | undefined;
   #step: number;
   #samples = 0;
+  #waitSeconds: number | undefined;
   #loss: number | undefined;
   #lineTime = -Infinity;
   #line = "";
   /** Points of the speed window, the oldest first. */
-  readonly #marks: { time: number; step: number; samples: number }[];
+  readonly #marks: Mark[];
 
   constructor({
     totalSteps,
     startStep = 0,
     stream = process.stderr,
     now = () => performance.now(),
+    memory = () => process.memoryUsage.rss(),
   }: ProgressOptions) {
     this.#total = totalSteps;
     this.#step = startStep;
     this.#stream = stream;
     this.#now = now;
-    this.#marks = [{ time: now(), step: startStep, samples: 0 }];
+    this.#memory = memory;
+    this.#marks = [{ time: now(), step: startStep, samples: 0, waitSeconds: 0 }];
     if (stream.isTTY) {
       this.#bar = new SingleBar({
         stream,
@@ -75,13 +102,16 @@ export class Progress {
     return this.#total === undefined ? 0 : this.#step;
   }
 
-  /** Call after each step: how many steps are taken, and the step's mean loss and number of samples. */
-  update({ step, loss, samples }: { step: number; loss: number; samples: number }): void {
+  /** Call after each step. */
+  update({ step, loss, samples, dataWaitSeconds }: ProgressUpdate): void {
     const time = this.#now();
     this.#step = step;
     this.#loss = loss;
     this.#samples += samples;
-    this.#marks.push({ time, step, samples: this.#samples });
+    if (dataWaitSeconds !== undefined) {
+      this.#waitSeconds = (this.#waitSeconds ?? 0) + dataWaitSeconds;
+    }
+    this.#marks.push({ time, step, samples: this.#samples, waitSeconds: this.#waitSeconds });
     while (this.#marks.length > 2 && this.#marks[1]!.time <= time - SPEED_WINDOW_MS) {
       this.#marks.shift();
     }
@@ -123,9 +153,20 @@ export class Progress {
       parts.push(`${((last.samples - first.samples) / seconds).toPrecision(3)} samples/s`);
       const left = (((total ?? 0) - last.step) * seconds) / (last.step - first.step);
       if (left > 0) parts.push(`${duration(left)} left`);
+      if (last.waitSeconds !== undefined) {
+        const waited = (last.waitSeconds - (first.waitSeconds ?? 0)) / seconds;
+        parts.push(`${Math.round(100 * waited)} % waiting for data`);
+      }
     }
+    if (this.#loss !== undefined) parts.push(gigabytes(this.#memory()));
     return parts.join(", ");
   }
+}
+
+/** For example 0.85 GB or 12.3 GB. */
+function gigabytes(bytes: number): string {
+  const value = bytes / 1e9;
+  return `${value.toFixed(value < 1 ? 2 : 1)} GB`;
 }
 
 /** For example 45 s, 3 min 20 s or 2 h 5 min. */

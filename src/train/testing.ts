@@ -5,6 +5,7 @@ import { Writable } from "node:stream";
 import sharp from "sharp";
 import type { ClipOptions } from "../clip/index.js";
 import type { Sample } from "../data/index.js";
+import { type Metrics, machineMetrics, readMetrics } from "./metrics.js";
 
 export type Rgb = readonly [number, number, number];
 
@@ -50,6 +51,14 @@ export async function colourSamples(folder: string): Promise<Sample[]> {
     samples.push({ picture, captions: [name] });
   }
   return samples;
+}
+
+/** The metrics in a file without those of the machine: equal runs have the same. */
+export function learntMetrics(path: string): Metrics[] {
+  return readMetrics(path).map(({ step, ...metrics }) => {
+    const learnt = Object.entries(metrics).filter(([name]) => !machineMetrics.includes(name));
+    return { step, ...Object.fromEntries(learnt) };
+  });
 }
 
 /** Keeps what is written to it. */

@@ -8,10 +8,9 @@ import type { Sample } from "../data/index.js";
 import { evaluate } from "../eval/index.js";
 import { loadModel, Model, modelFiles } from "../model/index.js";
 import { latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
-import { readMetrics } from "./metrics.js";
 import type { TrainingOptions } from "./options.js";
 import { runFiles } from "./run.js";
-import { colourSamples, stopAfter, TextSink, tinyClip } from "./testing.js";
+import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 
 let root: string;
@@ -46,7 +45,7 @@ function run(out: string, training: TrainingOptions, options: Partial<TrainOptio
   });
 }
 
-const metricsOf = (out: string) => readMetrics(join(out, runFiles.metrics));
+const metricsOf = (out: string) => learntMetrics(join(out, runFiles.metrics));
 const newest = async (out: string) => {
   const { latest } = await latestCheckpoint(join(out, runFiles.checkpoints));
   return latest;

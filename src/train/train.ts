@@ -150,6 +150,7 @@ class Run {
       })(at);
     const started = performance.now();
     let timed = started;
+    let lastTime = started;
     const stepTimes: number[] = [];
     let at = this.#firstStep;
     let saved = { time: started, step: at };
@@ -182,7 +183,17 @@ class Run {
         loss = average(loss, result.loss, at - this.#firstStep);
         const { terms, ...figures } = result;
         const parts = Object.keys(terms).length > 1 ? terms : {};
-        metrics.write({ step: at, ...figures, ...parts, learningRate: rate, logitScale });
+        const time = performance.now();
+        metrics.write({
+          step: at,
+          ...figures,
+          ...parts,
+          learningRate: rate,
+          logitScale,
+          samplesPerSecond: rounded((1000 * this.#batchSize) / (time - lastTime)),
+          rssMB: Math.round(process.memoryUsage.rss() / 1e6),
+        });
+        lastTime = time;
 
         const taken = at - this.#firstStep;
         if (totalSteps === undefined) {
@@ -288,6 +299,11 @@ class Run {
 function average(mean: number | undefined, value: number, count: number): number {
   const weight = 1 / Math.min(count, LOSS_STEPS);
   return mean === undefined ? value : mean + weight * (value - mean);
+}
+
+/** To three digits: nobody measures time more exactly. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(3));
 }
 
 function median(values: readonly number[]): number {
