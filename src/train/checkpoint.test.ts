@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
+  appendFileSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -13,6 +15,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -43,9 +46,8 @@ function checkpoint(step: number, count = 100): Checkpoint {
 async function latestOf(folder: string): Promise<{ loaded: Checkpoint; warnings: string[] }> {
   const { latest, warnings } = await latestCheckpoint(folder);
   assert.ok(latest, "there is a checkpoint");
-  const loaded = await loadCheckpoint(latest.path);
-  assert.equal(loaded.step, latest.step);
-  return { loaded, warnings };
+  assert.deepEqual(await loadCheckpoint(latest.path), latest);
+  return { loaded: latest, warnings };
 }
 
 test("a checkpoint comes back as saved", async () => {
@@ -94,38 +96,99 @@ test("checkpoints of later steps are left alone", async () => {
   );
 });
 
+test("the best one is kept, however old", async () => {
+  const folder = newFolder();
+  for (const step of [1, 2, 3, 4]) await saveCheckpoint(folder, checkpoint(step), { best: 2 });
+  const names = (steps: number[]) => steps.map((step) => `step-0000000${step}`);
+  assert.deepEqual(readdirSync(folder).sort(), names([2, 3, 4]));
+  await saveCheckpoint(folder, checkpoint(5), { best: 5, keep: 1 });
+  assert.deepEqual(readdirSync(folder), names([5]));
+  await saveCheckpoint(folder, checkpoint(6), { best: 5 });
+  assert.deepEqual(readdirSync(folder).sort(), names([5, 6]));
+});
+
 test("damaged and temporary checkpoints are passed over with a warning that names them", async () => {
   const folder = newFolder();
-  await saveCheckpoint(folder, checkpoint(1));
-  const damage: [string, (path: string) => void][] = [
-    ["step-00000002", (path) => truncateSync(join(path, "tensors.safetensors"), 300)],
-    ["step-00000003", (path) => truncateSync(join(path, "tensors.safetensors"), 0)],
-    ["step-00000004", (path) => truncateSync(join(path, "state.json"), 20)],
-    ["step-00000005", (path) => rmSync(join(path, "tensors.safetensors"))],
-    ["step-00000006", (path) => rmSync(join(path, "state.json"))],
-    ["step-00000007", () => {}], // holds the state of step 1
-    ["step-00000008.tmp", () => {}],
+  const damage: [name: string, harm: (path: string) => void, warning: RegExp][] = [
+    ["step-00000002", (path) => truncateSync(join(path, "tensors.safetensors"), 300), /bytes of/],
+    ["step-00000003", (path) => truncateSync(join(path, "tensors.safetensors"), 0), /bytes of/],
+    ["step-00000004", (path) => truncateSync(join(path, "state.json"), 20), /bytes of .*state/],
+    ["step-00000005", (path) => rmSync(join(path, "tensors.safetensors")), /ENOENT/],
+    ["step-00000006", (path) => rmSync(join(path, "state.json")), /ENOENT/],
+    ["step-00000007", (path) => rmSync(join(path, "SHA256SUMS")), /ENOENT/],
+    ["step-00000008", (path) => appendFileSync(join(path, "SHA256SUMS"), "\n"), /holds more/],
+    ["step-00000009", (path) => rmSync(path, { recursive: true }), /is of step 1/],
+    ["step-00000010.tmp", () => {}, /stopped before the end/],
   ];
+  await saveCheckpoint(folder, checkpoint(1));
+  for (const [name] of damage) {
+    await saveCheckpoint(folder, checkpoint(Number(name.slice(5, 13))), { keep: 20 });
+  }
   for (const [name, harm] of damage) {
-    cpSync(join(folder, "step-00000001"), join(folder, name), { recursive: true });
-    const state = join(folder, name, "state.json");
-    const step = Number(name.slice(5, 13));
-    const text = readFileSync(state, "utf8");
-    if (step !== 7) writeFileSync(state, text.replace('"step": 1', `"step": ${step}`));
-    harm(join(folder, name));
+    const path = join(folder, name);
+    if (name.endsWith(".tmp")) renameSync(path.slice(0, -4), path);
+    harm(path);
+    if (!existsSync(path)) cpSync(join(folder, "step-00000001"), path, { recursive: true });
   }
   const { loaded, warnings } = await latestOf(folder);
   assert.deepEqual(loaded.tensors, checkpoint(1).tensors);
   assert.equal(warnings.length, damage.length);
-  for (const [name] of damage) {
-    assert.equal(
-      warnings.filter((warning) => warning.includes(join(folder, name))).length,
-      1,
-      name,
-    );
+  for (const [name, , expected] of damage) {
+    const warning = warnings.find((text) => text.includes(join(folder, name)))!;
+    assert.match(warning, expected, name);
+    if (!name.endsWith(".tmp")) assert.match(warning, /Starting from step 1 instead\.$/);
   }
-  await saveCheckpoint(folder, checkpoint(9));
-  assert.deepEqual(readdirSync(folder).sort(), ["step-00000001", "step-00000009"]);
+  await saveCheckpoint(folder, checkpoint(11));
+  assert.equal((await latestOf(folder)).loaded.step, 11);
+});
+
+test("any changed or missing byte of any file is found, and the checkpoint before is taken", async () => {
+  const folder = newFolder();
+  await saveCheckpoint(folder, checkpoint(1, 4));
+  const path = await saveCheckpoint(folder, checkpoint(2, 4));
+  const stream = random("bits");
+  for (const name of ["tensors.safetensors", "state.json", "SHA256SUMS"]) {
+    const file = join(path, name);
+    const whole = readFileSync(file);
+    const assertFound = async (what: string) => {
+      const { latest, warnings } = await latestCheckpoint(folder);
+      assert.deepEqual([latest?.step, warnings.length], [1, 1], what);
+      assert.ok(warnings[0]!.startsWith(`${path} is ignored: it is damaged. `), warnings[0]);
+      assert.ok(warnings[0]!.endsWith("Starting from step 1 instead."), warnings[0]);
+    };
+    for (let place = 0; place < whole.length; place++) {
+      const bit = stream.integer(8);
+      const flipped = Buffer.from(whole);
+      flipped[place]! ^= 1 << bit;
+      writeFileSync(file, flipped);
+      await assertFound(`${name}: bit ${bit} of byte ${place}`);
+      if (place % 4 > 0) continue;
+      truncateSync(file, place);
+      await assertFound(`${name}: cut at ${place}`);
+    }
+    writeFileSync(file, whole);
+  }
+  assert.equal((await latestOf(folder)).loaded.step, 2);
+});
+
+test("checkpoints that are all damaged are not taken for a run's start", async () => {
+  const folder = newFolder();
+  const path = await saveCheckpoint(folder, checkpoint(5));
+  truncateSync(join(path, "tensors.safetensors"), 7);
+  await assert.rejects(latestCheckpoint(folder), {
+    name: "ClipsmithError",
+    message: /^No checkpoint in .* is whole:\n {2}.*step-00000005 is ignored: it is damaged\. /,
+  });
+});
+
+test("the sums are those of sha256sum", async () => {
+  const path = await saveCheckpoint(newFolder(), checkpoint(3));
+  const sum = (name: string) =>
+    createHash("sha256")
+      .update(readFileSync(join(path, name)))
+      .digest("hex");
+  const expected = ["tensors.safetensors", "state.json"].map((name) => `${sum(name)}  ${name}\n`);
+  assert.equal(readFileSync(join(path, "SHA256SUMS"), "utf8"), expected.join(""));
 });
 
 test("saving a step again replaces its checkpoint", async () => {
@@ -162,6 +225,53 @@ test("a save that fails leaves nothing behind", async () => {
   assert.deepEqual(readdirSync(folder), ["step-00000001"]);
 });
 
+test("whatever call finds the disk full, the checkpoints before stay and the message says how full", async () => {
+  const folder = newFolder();
+  await saveCheckpoint(folder, checkpoint(1));
+  const probe = await open(join(root, "probe"), "w");
+  const file = Object.getPrototypeOf(probe) as FileHandle;
+  await probe.close();
+  const { write, sync } = file;
+  let calls = 0;
+  let failing = 0;
+  const full = (call: string) =>
+    Object.assign(new Error(`ENOSPC: no space left on device, ${call}`), { code: "ENOSPC" });
+  for (failing = 1; ; failing++) {
+    calls = 0;
+    file.write = async function (this: FileHandle, ...args: Parameters<typeof write>) {
+      if (++calls >= failing) throw full("write");
+      return write.apply(this, args);
+    } as typeof write;
+    file.sync = async function (this: FileHandle) {
+      // A disk over quota may say so only when it is flushed.
+      if (++calls >= failing) throw full("fsync");
+      return sync.call(this);
+    };
+    try {
+      await saveCheckpoint(folder, checkpoint(2));
+      break;
+    } catch (error) {
+      assert.ok(error instanceof ClipsmithError, String(error));
+      assert.match(
+        error.message,
+        /^No room for .*step-00000002: it needs \d+ bytes, and \d+ are free .*ENOSPC/,
+      );
+    } finally {
+      Object.assign(file, { write, sync });
+    }
+    const { loaded, warnings } = await latestOf(folder);
+    // The last call flushes the name of a new checkpoint that is whole.
+    const found = readdirSync(folder).length;
+    assert.deepEqual(
+      [loaded.step, loaded.tensors, warnings],
+      [found, checkpoint(found).tensors, []],
+    );
+    assert.ok(existsSync(join(folder, "step-00000001")));
+  }
+  assert.ok(failing > 6, `only ${failing} calls`);
+  assert.equal((await latestOf(folder)).loaded.step, 2);
+});
+
 test("a folder that cannot be made is named", async () => {
   const file = newFolder();
   writeFileSync(file, "");
@@ -175,7 +285,11 @@ test("what is not a checkpoint is refused", async () => {
   const path = newFolder();
   mkdirSync(path);
   await assert.rejects(loadCheckpoint(path), ClipsmithError);
-  writeFileSync(join(path, "state.json"), "[]");
+  const sums = ["tensors.safetensors", "state.json"].map((name) => {
+    writeFileSync(join(path, name), "[]");
+    return `${createHash("sha256").update("[]").digest("hex")}  ${name}\n`;
+  });
+  writeFileSync(join(path, "SHA256SUMS"), sums.join(""));
   await assert.rejects(loadCheckpoint(path), /expected a step and a state/);
 });
 

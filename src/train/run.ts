@@ -17,7 +17,7 @@ import { initialize } from "../nn/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 import { replaceFile } from "../weights/write-file.js";
-import { type Checkpoint, latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, latestCheckpoint } from "./checkpoint.js";
 import {
   type ResolvedTrainingOptions,
   type TrainingOptions,
@@ -188,14 +188,15 @@ export async function resumeRun(
   }
   const { config, tokenizer } = await loadDescription(folder);
   const clip = new CLIP(config.clip, parts);
-  const { latest, warnings } = await latestCheckpoint(join(folder, runFiles.checkpoints));
+  const { latest: checkpoint, warnings } = await latestCheckpoint(
+    join(folder, runFiles.checkpoints),
+  );
   const weights = startingWeights(clip, training, samples.length);
-  const checkpoint = latest && (await loadCheckpoint(latest.path));
   for (const [name, { trainable }] of clip.parameters) {
     const saved = checkpoint?.tensors.get(name)?.data;
     if (saved instanceof Float32Array) weights.set(name, saved);
     else if (checkpoint && trainable) {
-      throw new ClipsmithError(`${latest?.path} has no ${name}: is it of another model?`);
+      throw new ClipsmithError(`${checkpoint.path} has no ${name}: is it of another model?`);
     }
   }
   return { config, tokenizer, weights, training, checkpoint, warnings };

@@ -70,6 +70,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
  * Tensors are written one by one from their arrays, those of wide dtypes first, and the header is
  * padded with spaces to a multiple of eight bytes: so every tensor is aligned in the file.
  *
+ * @returns the file's SHA-256, in hexadecimal digits
  * @throws ClipsmithError when a tensor's data does not fit its shape, or when the disk is full: the old
  *   file is kept then, and the message says how many bytes were needed
  */
@@ -77,7 +78,7 @@ export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, SafetensorsTensor>,
   metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
+): Promise<string> {
   const header: [string, unknown][] = [];
   if (Object.keys(metadata).length > 0) header.push(["__metadata__", metadata]);
   const sorted = [...tensors].sort(
@@ -109,7 +110,7 @@ export async function writeSafetensors(
   const start = Buffer.alloc(LENGTH_BYTES + headerBytes, " ");
   start.writeBigUInt64LE(BigInt(headerBytes));
   json.copy(start, LENGTH_BYTES);
-  await replaceFile(path, [start, ...parts]);
+  return replaceFile(path, [start, ...parts]);
 }
 
 function readBytes(source: Uint8Array): Safetensors {

@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { ClipsmithError } from "../util/errors.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
 
 /** Most bytes handed to one system call, which take no more than 2 GiB. */
 export const CHUNK_BYTES = 2 ** 28;
@@ -13,15 +13,20 @@ const FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
  * Replaces a file as a whole: writes `parts` to a temporary file beside it, flushes that to the disk
  * and renames it. Whatever happens, the path holds either the old content or the new.
  *
+ * @returns the SHA-256 of the new content, in hexadecimal digits
  * @throws ClipsmithError when it cannot be written; of a full disk the message says how many bytes
  *   were needed
  */
-export async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<void> {
+export async function replaceFile(path: string, parts: readonly Uint8Array[]): Promise<string> {
+  const hash = createHash("sha256");
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     const file = await open(temporary, "wx");
     try {
-      for (const part of parts) await writeFully(file, part);
+      for (const part of parts) {
+        await writeFully(file, part);
+        hash.update(part);
+      }
       await file.sync();
     } finally {
       await file.close();
@@ -29,17 +34,27 @@ export async function replaceFile(path: string, parts: readonly Uint8Array[]): P
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== undefined && FULL.has(code)) {
-      const needed = parts.reduce((sum, part) => sum + part.byteLength, 0);
-      throw new ClipsmithError(
-        `No room for ${path}: it needs ${needed} bytes, and ${await freeBytes(dirname(path))} are free on that disk (${code}). Make room or choose another folder; what was there before is unchanged.`,
-        { cause: error },
-      );
-    }
-    throw new ClipsmithError(`Cannot write ${path}: ${message}.`, { cause: error });
+    const needed = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    throw await cannotWrite(path, needed, error);
   }
   await syncFolder(dirname(path));
+  return hash.digest("hex");
+}
+
+/** What to throw where writing `needed` bytes to `path` failed: of a full disk, it says how full. */
+export async function cannotWrite(
+  path: string,
+  needed: number,
+  cause: unknown,
+): Promise<ClipsmithError> {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === undefined || !FULL.has(code)) {
+    return new ClipsmithError(`Cannot write ${path}: ${messageOf(cause)}.`, { cause });
+  }
+  return new ClipsmithError(
+    `No room for ${path}: it needs ${needed} bytes, and ${await freeBytes(dirname(path))} are free on that disk (${code}). Make room or choose another folder; what was there before is unchanged.`,
+    { cause },
+  );
 }
 
 /** Flushes a folder's list of names to the disk, so that a rename outlives a power cut. */
@@ -63,6 +78,7 @@ async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
 }
 
 async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
+  // A folder that could not be made is one whose parent is full.
+  const { bavail, bsize } = await statfs(folder).catch(() => statfs(dirname(folder)));
   return bavail * bsize;
 }
