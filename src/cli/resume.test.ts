@@ -97,7 +97,7 @@ test("an interrupted run says how to go on, and ends as if it had not been", asy
   await untilStep(running, run, 10);
   running.child.kill("SIGINT");
   const { code, stdout, stderr } = await running.ended;
-  assert.equal(code, 130, stderr);
+  assert.equal(code, 0, stderr);
   assert.match(stderr, /Stopping after this step, with a checkpoint/);
   const [, step] = /Stopped after step (\d+)\./.exec(stdout)!;
   assert.equal(steps(run), Number(step));
@@ -121,7 +121,9 @@ test("an interrupted run says how to go on, and ends as if it had not been", asy
   const terminated = start(["train", collection, "--out", run, "--resume", "--threads", "1"]);
   await untilStep(terminated, run, Number(step) + 10);
   terminated.child.kill("SIGTERM");
-  assert.equal((await terminated.ended).code, 143);
+  const ended = await terminated.ended;
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.ok(ended.stdout.includes(`Go on with:\n  ${command}\n`), ended.stdout);
 
   const resumed = await train(run, "--resume");
   assert.equal(resumed.code, 0, resumed.stderr);
@@ -138,11 +140,23 @@ test("a run that was interrupted before its number of steps was settled goes on 
   await untilStep(running, run, 20);
   running.child.kill("SIGINT");
   const { code, stdout } = await running.ended;
-  assert.equal(code, 130);
+  assert.equal(code, 0);
   const [, step] = /Stopped after step (\d+)\./.exec(stdout)!;
   const resumed = start(["train", collection, "--out", run, "--resume", "--threads", "1"]);
   await resumed.output(new RegExp(`Going on after step ${step}\\.`));
   await untilStep(resumed, run, Number(step) + 5);
   resumed.child.kill("SIGINT");
-  assert.equal((await resumed.ended).code, 130);
+  assert.equal((await resumed.ended).code, 0);
+});
+
+test("a second signal of either kind ends the process at once", async () => {
+  const run = join(folder, "impatient");
+  const running = start(["train", collection, "--out", run, "--minutes", "60", ...tinyModel]);
+  // The handlers are there before the first line, and taking a step only comes long after it.
+  await running.output(/pictures with/);
+  running.child.kill("SIGINT");
+  await running.output(/Once more ends at once/);
+  running.child.kill("SIGTERM");
+  const { code, signal } = await running.ended;
+  assert.deepEqual([code, signal], [null, "SIGTERM"]);
 });

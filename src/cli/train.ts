@@ -1,4 +1,3 @@
-import { constants } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { CLIP, presets } from "../clip/index.js";
@@ -24,6 +23,8 @@ interface TrainFlags extends SettingsFlags, RuntimeOptions {
 const presetLines = Object.entries(presets).map(
   ([name, { description }]) => `  ${name.padEnd(9)} ${description}`,
 );
+
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** `clipsmith train`: from captioned pictures to a model's folder. */
 export function trainCommand(): Command {
@@ -112,7 +113,7 @@ async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
   const settings = newRunSettings(flags);
   if (resume) checkResumedSettings(out, flags);
 
-  const stop = stopOnSignals();
+  const signal = stopOnSignals();
   const { samples, skipped } = await readCollection(collection);
   const found = collectionOf(collection, samples);
   print(`${counted(found.pictures, "picture")} with ${counted(found.captions, "caption")}.`);
@@ -135,7 +136,7 @@ async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
     resume,
     overwrite,
     runtime,
-    signal: stop.signal,
+    signal,
     onStart: ({ config, step }) => {
       rememberCollection(out, "trained", found);
       const { parameterCount } = new CLIP(config.clip);
@@ -147,7 +148,6 @@ async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
   print(...skippedLines(result.skipped));
   if (!result.finished) {
     print(`Stopped after step ${result.steps}. Go on with:`, `  ${resumeCommand(out)}`);
-    process.exitCode = 128 + constants.signals[stop.received()!];
     return;
   }
   print(
@@ -161,16 +161,14 @@ async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
   );
 }
 
-/** The first SIGINT or SIGTERM asks to stop; the same one again ends the process at once. */
-function stopOnSignals() {
+/** The first SIGINT or SIGTERM asks to stop; a second one ends the process at once. */
+function stopOnSignals(): AbortSignal {
   const controller = new AbortController();
-  let received: "SIGINT" | "SIGTERM" | undefined;
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.once(name, () => {
-      received ??= name;
-      warn("Stopping after this step, with a checkpoint. Once more ends at once.");
-      controller.abort();
-    });
-  }
-  return { signal: controller.signal, received: () => received };
+  const stop = () => {
+    for (const name of SIGNALS) process.off(name, stop);
+    warn("Stopping after this step, with a checkpoint. Once more ends at once.");
+    controller.abort();
+  };
+  for (const name of SIGNALS) process.on(name, stop);
+  return controller.signal;
 }
