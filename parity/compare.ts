@@ -22,7 +22,7 @@ export const tolerances = {
 export interface Difference {
   readonly kind: "loss" | "gradient" | "output";
   readonly name: string;
-  /** Loss and outputs: absolute; gradients: relative to the tensor's largest magnitude. */
+  /** Loss and outputs: absolute; gradients: relative, see {@link compareGradient}. */
   readonly error: number;
   readonly allowed: number;
   readonly ok: boolean;
@@ -57,16 +57,18 @@ export function compare(
   return { kind, name, error, allowed, ok: error <= allowed };
 }
 
-/** Compares gradients by a bound relative to the tensor's largest magnitude. */
+/**
+ * Compares gradients. Their bound is relative to the tensor's largest magnitude, plus an absolute floor;
+ * as one number that is relative to this magnitude plus floor / bound, so that gradients which are zero
+ * but for rounding (of biases before batch norm, say) don't look off.
+ */
 export function compareGradient(
   name: string,
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
 ): Difference {
-  const magnitude = maxMagnitude(expected);
-  const error = maxDifference(actual, expected);
-  const ok = error <= tolerances.gradient * magnitude + tolerances.gradientFloor;
-  // A gradient that is zero everywhere has nothing to be relative to.
-  const relative = magnitude > 0 ? error / magnitude : error;
-  return { kind: "gradient", name, error: relative, allowed: tolerances.gradient, ok };
+  const { gradient: allowed, gradientFloor } = tolerances;
+  const scale = maxMagnitude(expected) + gradientFloor / allowed;
+  const error = maxDifference(actual, expected) / scale;
+  return { kind: "gradient", name, error, allowed, ok: error <= allowed };
 }
