@@ -28,6 +28,7 @@ import {
 export const runFiles = {
   training: "training.json",
   metrics: "metrics.jsonl",
+  tensorboard: "tensorboard",
   checkpoints: "checkpoints",
 } as const;
 

@@ -7,7 +7,6 @@ import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { BatchSource } from "./batches.js";
 import { saveCheckpoint } from "./checkpoint.js";
-import { MetricsWriter } from "./metrics.js";
 import type { ResolvedTrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
 import {
@@ -19,6 +18,7 @@ import {
   runFiles,
   startRun,
 } from "./run.js";
+import { RunMetrics } from "./run-metrics.js";
 import { warmupCosine } from "./schedule.js";
 import { type StepResult, TrainingStep } from "./step.js";
 
@@ -129,7 +129,7 @@ class Run {
   async train(): Promise<TrainResult> {
     const { checkpoint, training, warnings } = this.#start;
     const step = await this.#compile();
-    const metrics = new MetricsWriter(join(this.#options.out, runFiles.metrics), {
+    const metrics = new RunMetrics(this.#options.out, {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
     const state = checkpointStateSchema.parse(checkpoint?.state ?? {});
