@@ -1,15 +1,16 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, parse, resolve } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { CAPTION_COLUMNS, captionLines, isAddress } from "./captions.js";
 import { mapConcurrently } from "./concurrent.js";
-import { CAPTION_COLUMNS, isCaption, LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
+import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
 import type { Sample, Skipped } from "./sample.js";
 
-/** Extensions of the pictures looked for in folders, in lower case. */
-const PICTURE_EXTENSIONS = "jpg jpeg png webp gif avif tiff tif svg".split(" ");
+/** Extensions of the pictures looked for in folders and archives, in lower case. */
+export const PICTURE_EXTENSIONS = "jpg jpeg png webp gif avif tiff tif svg".split(" ");
 
 /** Lists that describe the folder they lie in; the first of these that is there is read. */
-const FOLDER_LISTS = [
+export const FOLDER_LISTS = [
   "metadata.jsonl",
   "metadata.csv",
   "captions.jsonl",
@@ -89,7 +90,7 @@ export async function readCollection(
 }
 
 /** Order by UTF-16 code units: the same on every machine, unlike an order by locale. */
-function compare(a: string, b: string): number {
+export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
@@ -106,7 +107,7 @@ async function addList(list: string, found: Found): Promise<void> {
       const where = `${list}:${row.line}`;
       if ("problem" in row) {
         found.skipped.push({ where, reason: row.problem });
-      } else if (/^[a-z][a-z0-9+.-]+:\/\//i.test(row.picture)) {
+      } else if (isAddress(row.picture)) {
         const reason = `the picture is a web address, download it first: ${row.picture}`;
         found.skipped.push({ where, reason });
       } else {
@@ -142,7 +143,7 @@ async function existing(found: Found): Promise<Sample[]> {
 }
 
 /** The file at `path`, however its name's accented letters are composed: systems differ in that. */
-async function findFile(path: string): Promise<string | undefined> {
+export async function findFile(path: string): Promise<string | undefined> {
   for (const candidate of new Set([path, path.normalize("NFC"), path.normalize("NFD")])) {
     const kind = await stat(candidate).catch(() => undefined);
     if (kind?.isFile()) return candidate;
@@ -181,10 +182,7 @@ async function readFolder(folder: string, found: Found): Promise<void> {
       return found.captionless ? [] : "no .txt file of captions beside the picture";
     }
     try {
-      const lines = (await readFile(join(folder, file), "utf8"))
-        .replace(/^\ufeff/, "")
-        .split(/\r?\n/);
-      const kept = lines.filter(isCaption).map((line) => line.trim());
+      const kept = captionLines(await readFile(join(folder, file), "utf8"));
       return kept.length > 0 || found.captionless ? kept : "the .txt file of captions is empty";
     } catch (error) {
       return `the .txt file of captions cannot be read: ${messageOf(error)}`;
@@ -209,7 +207,7 @@ function stem(name: string): string {
 }
 
 /** Names of the files and folders in `folder`, links followed, sorted, hidden ones left out. */
-async function listFolder(folder: string): Promise<{ files: string[]; folders: string[] }> {
+export async function listFolder(folder: string): Promise<{ files: string[]; folders: string[] }> {
   const files: string[] = [];
   const folders: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {

@@ -9,6 +9,7 @@ export {
 export { readCollection } from "./collection.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
+export { openSource, type SourceOptions } from "./open-source.js";
 export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
@@ -18,6 +19,7 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
+export type { SampleSource, Shard, SourceSample } from "./source.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {
   EOS_ID,

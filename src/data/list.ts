@@ -2,13 +2,13 @@ import { createReadStream } from "node:fs";
 import { extname } from "node:path";
 import { parse } from "csv-parse";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { CAPTION_COLUMNS, captionsOf, columnName, firstOf } from "./captions.js";
 
 /** Extensions of the lists that {@link readList} understands. */
 export const LIST_EXTENSIONS = [".csv", ".tsv", ".jsonl"] as const;
 
-/** Accepted names of the two columns, whatever their case; where a list has several, the first wins. */
+/** Accepted names of the column of pictures, in lower case; where there are several, the first wins. */
 export const PICTURE_COLUMNS = ["path", "image", "picture", "file", "file_name", "filepath"];
-export const CAPTION_COLUMNS = ["caption", "captions", "text", "title", "description"];
 
 /** A row of a list: what it says, or what is wrong with it. `line` counts from 1. */
 export type ListRow =
@@ -34,29 +34,15 @@ export async function* readList(path: string): AsyncGenerator<ListRow> {
     }
     const { line } = row;
     const picture = firstOf(row.fields, PICTURE_COLUMNS);
-    const captions = [firstOf(row.fields, CAPTION_COLUMNS)].flat().filter(isCaption);
+    const captions = captionsOf(firstOf(row.fields, CAPTION_COLUMNS));
     if (typeof picture !== "string" || picture.trim() === "") {
       yield { line, problem: "no path of a picture" };
     } else if (captions.length === 0) {
       yield { line, problem: `no caption: ${picture.trim()}` };
     } else {
-      yield { line, picture: picture.trim(), captions: captions.map((caption) => caption.trim()) };
+      yield { line, picture: picture.trim(), captions };
     }
   }
-}
-
-/** Whether a value is text with something to see in it: not only spaces and invisible characters. */
-export function isCaption(value: unknown): value is string {
-  return typeof value === "string" && /[^\s\p{Z}\p{Cc}\p{Cf}]/u.test(value);
-}
-
-function firstOf(fields: ReadonlyMap<string, unknown>, names: readonly string[]): unknown {
-  const name = names.find((candidate) => fields.has(candidate));
-  return name === undefined ? undefined : fields.get(name);
-}
-
-function columnName(text: string): string {
-  return text.trim().toLowerCase();
 }
 
 function checkColumns(path: string, found: readonly string[]): void {
@@ -64,15 +50,26 @@ function checkColumns(path: string, found: readonly string[]): void {
     ["pictures", PICTURE_COLUMNS],
     ["captions", CAPTION_COLUMNS],
   ] as const) {
-    if (found.some((column) => names.includes(column))) continue;
-    const columns = found.map((column) => JSON.stringify(column.slice(0, 60)));
-    const more = columns.length > 20 ? ` and ${columns.length - 20} more` : "";
-    throw new ClipsmithError(
-      `${path} has no column of ${content}: its columns are ${columns.slice(0, 20).join(", ")}${more}. ` +
-        `Name one of them ${orList(names)}` +
-        (path.toLowerCase().endsWith(".jsonl") ? "." : "; the first row must hold the names."),
-    );
+    if (!found.some((column) => names.includes(column))) {
+      throw missingColumn(path, found, content, names);
+    }
   }
+}
+
+/** For a list or table without a column of `content`, which would be one of `names`. */
+export function missingColumn(
+  path: string,
+  found: readonly string[],
+  content: "pictures" | "captions",
+  names: readonly string[],
+): ClipsmithError {
+  const columns = found.map((column) => JSON.stringify(column.slice(0, 60)));
+  const more = columns.length > 20 ? ` and ${columns.length - 20} more` : "";
+  return new ClipsmithError(
+    `${path} has no column of ${content}: its columns are ${columns.slice(0, 20).join(", ")}${more}. ` +
+      `Name one of them ${orList(names)}` +
+      (/\.(csv|tsv)$/i.test(path) ? "; the first row must hold the names." : "."),
+  );
 }
 
 function orList(names: readonly string[]): string {

@@ -1,0 +1,164 @@
+import { stat } from "node:fs/promises";
+import { dirname, join, parse, resolve } from "node:path";
+import { expand } from "brace-expansion";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
+import { isAddress } from "./captions.js";
+import { compare, FOLDER_LISTS, listFolder, readCollection } from "./collection.js";
+import { httpFile } from "./http-file.js";
+import { parquetShard } from "./parquet-shard.js";
+import type { RemoteOptions } from "./remote-file.js";
+import { S3 } from "./s3-file.js";
+import type { SampleSource, Shard } from "./source.js";
+import { tarShard } from "./tar-shard.js";
+
+export interface SourceOptions extends RemoteOptions {
+  /**
+   * Most bytes of a picture, or of a file of captions, in an archive; samples with larger ones are left
+   * out. Default: 256 MiB.
+   */
+  readonly maxEntryBytes?: number;
+}
+
+/** A file with many samples in it. */
+interface Archive {
+  /** Path or address, without what signs it. */
+  readonly name: string;
+  /** Opens it anew. */
+  readonly open: () => ByteFile;
+  /** On this machine: the folder it lies in. */
+  readonly folder?: string;
+}
+
+/**
+ * Opens a collection of any kind, to be read shard by shard. `spec` is one of
+ * - a folder or a list as {@link readCollection} takes them, one shard, read at once;
+ * - a .tar, .tar.gz or .tgz file of WebDataset's layout, or a .parquet file;
+ * - a folder with such files directly in it, as img2dataset writes them: its tar files, or else its
+ *   Parquet files, are the shards, by name. A Parquet file beside a folder of its name only describes
+ *   that folder, which is then read as pictures with captions;
+ * - an http://, https:// or s3:// address of such a file; with s3:// also of a folder with such files.
+ *
+ * Braces give several of these: `shards/{00000..00012}.tar`, `{cats,dogs}/`.
+ *
+ * @throws ClipsmithError when there is nothing at `spec`, or nothing that is a collection; and when the
+ * first of the files at addresses cannot be read
+ */
+export async function openSource(spec: string, options: SourceOptions = {}): Promise<SampleSource> {
+  let connection: Promise<S3> | undefined;
+  const s3 = () => {
+    connection ??= S3.connect();
+    return connection;
+  };
+  let reached = false;
+  const shards: Shard[] = [];
+  for (const place of await expandBraces(spec)) {
+    const archives = isAddress(place)
+      ? await remoteArchives(place, options, s3)
+      : await localArchives(resolve(place));
+    if (archives.length === 0) shards.push(await collectionShard(resolve(place)));
+    shards.push(...archives.map((archive) => archiveShard(archive, options)));
+    // A wrong address or key shows now, and not as a training without samples.
+    if (isAddress(place) && !reached) await reach(archives[0]!);
+    reached ||= isAddress(place);
+  }
+  return { name: withoutQuery(spec), shards };
+}
+
+/** What `spec` stands for: itself where it exists, braces and all. */
+async function expandBraces(spec: string): Promise<string[]> {
+  if (!spec.includes("{")) return [spec];
+  if (!isAddress(spec) && (await stat(spec).catch(() => undefined)) !== undefined) return [spec];
+  // To braces a backslash is no part of a path.
+  return expand(process.platform === "win32" ? spec.replaceAll("\\", "/") : spec);
+}
+
+function kindOf(name: string): "tar" | "parquet" | undefined {
+  if (/\.(tar|tar\.gz|tgz)$/i.test(name)) return "tar";
+  return /\.parquet$/i.test(name) ? "parquet" : undefined;
+}
+
+/** The shards among a folder's files: its tar files or, where there are none, its Parquet files. */
+function shardsAmong(files: readonly string[], folders: readonly string[] = []): string[] {
+  const sorted = files.filter((name) => !name.startsWith(".")).sort(compare);
+  const tars = sorted.filter((name) => kindOf(name) === "tar");
+  if (tars.length > 0) return tars;
+  // img2dataset describes a folder of pictures in a Parquet file of the same name.
+  return sorted.filter((name) => kindOf(name) === "parquet" && !folders.includes(parse(name).name));
+}
+
+/** The archives at a path; none where it is for {@link readCollection}, which also says what is wrong. */
+async function localArchives(path: string): Promise<Archive[]> {
+  const archive = (file: string): Archive => ({
+    name: file,
+    open: () => new LocalFile(file),
+    folder: dirname(file),
+  });
+  const kind = await stat(path).catch(() => undefined);
+  if (kind === undefined) return [];
+  if (!kind.isDirectory()) return kindOf(path) === undefined ? [] : [archive(path)];
+  const { files, folders } = await listFolder(path).catch((cause: unknown) => {
+    throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}`, { cause });
+  });
+  if (files.some((name) => FOLDER_LISTS.includes(name))) return [];
+  return shardsAmong(files, folders).map((name) => archive(join(path, name)));
+}
+
+async function remoteArchives(
+  address: string,
+  options: RemoteOptions,
+  connect: () => Promise<S3>,
+): Promise<Archive[]> {
+  const scheme = address.split(":", 1)[0]!.toLowerCase();
+  if (scheme === "s3") {
+    const s3 = await connect();
+    const archive = (name: string) => ({ name, open: () => s3.file(name, options) });
+    if (kindOf(address) !== undefined) return [archive(address)];
+    const folder = address.endsWith("/") ? address : `${address}/`;
+    const names = shardsAmong(await s3.list(folder, options));
+    if (names.length > 0) return names.map((name) => archive(folder + name));
+    throw new ClipsmithError(`${folder} holds no .tar or .parquet file. Is the address complete?`);
+  }
+  if (scheme !== "http" && scheme !== "https") {
+    throw new ClipsmithError(`Cannot read ${address}: addresses are http://, https:// or s3://.`);
+  }
+  const name = withoutQuery(address);
+  if (kindOf(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
+  throw new ClipsmithError(
+    `${name} is no .tar or .parquet file. Web servers do not list folders; name the files, as in ` +
+      "https://host/shards/{00000..00012}.tar.",
+  );
+}
+
+function archiveShard({ name, open, folder }: Archive, { maxEntryBytes }: SourceOptions): Shard {
+  const limit = maxEntryBytes === undefined ? {} : { maxEntryBytes };
+  return kindOf(name) === "tar"
+    ? tarShard(name, open, limit)
+    : parquetShard(name, open, { ...limit, ...(folder !== undefined && { folder }) });
+}
+
+/** @throws ClipsmithError if not even the archive's beginning can be read */
+async function reach({ name, open }: Archive): Promise<void> {
+  try {
+    for await (const _ of open().read()) break;
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    throw new ClipsmithError(`${name}: ${error.message}`, { cause: error });
+  }
+}
+
+async function collectionShard(path: string): Promise<Shard> {
+  const { samples, skipped } = await readCollection(path);
+  const entries = [...samples.map((sample) => ({ name: sample.picture, ...sample })), ...skipped];
+  return {
+    name: path,
+    async *read(start = 0) {
+      yield* entries.slice(start);
+    },
+  };
+}
+
+/** An address without its query, which may hold a signature. */
+function withoutQuery(address: string): string {
+  return /^https?:/i.test(address) ? address.replace(/[?#].*$/s, "") : address;
+}

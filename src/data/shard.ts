@@ -1,0 +1,38 @@
+import { Unreadable } from "./byte-file.js";
+import type { Skipped } from "./sample.js";
+import type { Shard, SourceSample } from "./source.js";
+
+export type Entry = SourceSample | Skipped;
+
+/** Most bytes that are taken for one picture or one file of captions, unless told otherwise. */
+export const MAX_ENTRY_BYTES = 2 ** 28;
+
+/**
+ * A shard of what `entries` yields: all entries, with undefined allowed for those before `start`. Where
+ * it throws {@link Unreadable}, the rest of the shard is one last entry that says so.
+ */
+export function shardOf(
+  name: string,
+  entries: (start: number) => AsyncIterable<Entry | undefined>,
+): Shard {
+  return {
+    name,
+    async *read(start = 0) {
+      let index = 0;
+      try {
+        for await (const entry of entries(start)) {
+          if (index++ >= start) yield entry!;
+        }
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error;
+        if (index >= start) yield { where: name, reason: error.message };
+      }
+    },
+  };
+}
+
+/** Why something of so many bytes is left out. */
+export function tooLarge(bytes: number, limit: number): string {
+  const megabytes = (count: number) => `${(count / 2 ** 20).toFixed(1)} MB`;
+  return `the picture is too large: ${megabytes(bytes)}, the limit is ${megabytes(limit)}`;
+}
