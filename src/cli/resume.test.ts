@@ -95,6 +95,12 @@ test("an interrupted run says how to go on, and ends as if it had not been", asy
   const run = join(folder, "interrupted");
   const running = start(["train", collection, "--out", run, ...settings]);
   await untilStep(running, run, 10);
+  for (const how of ["--resume", "--overwrite"]) {
+    const second = await clipsmith("train", collection, "--out", run, how);
+    assert.equal(second.code, 1);
+    const expected = `${run} is being trained by the process ${running.child.pid}, since `;
+    assert.ok(second.stderr.startsWith(expected), second.stderr);
+  }
   running.child.kill("SIGINT");
   const { code, stdout, stderr } = await running.ended;
   assert.equal(code, 0, stderr);

@@ -23,6 +23,7 @@ import {
   type TrainingOptions,
   trainingOptionsSchema,
 } from "./options.js";
+import { LOCK_FILE } from "./run-lock.js";
 
 /** Names inside a run's folder, which is also the model's. */
 export const runFiles = {
@@ -237,13 +238,16 @@ export const checkpointStateSchema = z.object({
   seconds: z.number().min(0).default(0),
 });
 
-/** Throws ClipsmithError unless a new run can be written to the folder, which is made if need be. */
-async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
-  let files: string[];
+/**
+ * Makes the folder of a run, if need be.
+ *
+ * @throws ClipsmithError if it cannot be made or written to
+ */
+export async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
     await access(folder, constants.W_OK);
-    files = await readdir(folder);
+    await readdir(folder);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const reason =
@@ -257,6 +261,12 @@ async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
       { cause },
     );
   }
+}
+
+/** Throws ClipsmithError unless a new run may be written to the folder, which is made if need be. */
+async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
+  await makeFolder(folder);
+  const files = (await readdir(folder)).filter((file) => file !== LOCK_FILE);
   if (files.length === 0) return;
   if (!files.includes(runFiles.training)) {
     throw new ClipsmithError(
@@ -271,9 +281,11 @@ async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
   }
 }
 
-/** Empties the folder of a run; the file that marks it as one goes last. */
+/** Empties the folder of a run but for its lock; the file that marks it as one goes last. */
 async function clearFolder(folder: string): Promise<void> {
-  const files = (await readdir(folder)).filter((file) => file !== runFiles.training);
+  const files = (await readdir(folder)).filter(
+    (file) => file !== runFiles.training && file !== LOCK_FILE,
+  );
   for (const file of [...files, runFiles.training]) {
     await rm(join(folder, file), { recursive: true, force: true });
   }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
 import { CLIP } from "../clip/index.js";
@@ -12,12 +13,14 @@ import { Progress, type ProgressOptions } from "./progress.js";
 import {
   batchSizeOf,
   checkpointStateSchema,
+  makeFolder,
   type NewRun,
   type RunStart,
   resumeRun,
   runFiles,
   startRun,
 } from "./run.js";
+import { RunLock } from "./run-lock.js";
 import { RunMetrics } from "./run-metrics.js";
 import { warmupCosine } from "./schedule.js";
 import { type StepResult, TrainingStep } from "./step.js";
@@ -72,8 +75,8 @@ const LOSS_STEPS = 50;
  * Trains a model on captioned pictures into the folder `out`: options, tokenizer, checkpoints, metrics
  * a line a step and, in the end, the model.
  *
- * @throws ClipsmithError if options or data are wrong, or the loss stops being a number; checkpoints
- *   stay as they are.
+ * @throws ClipsmithError if options or data are wrong, another process trains into the folder, or the loss
+ *   stops being a number; checkpoints stay as they are.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, samples } = options;
@@ -87,27 +90,36 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       "All pictures have the same caption: there is nothing to tell them apart by.",
     );
   }
-  const start = options.resume
-    ? await resumeRun(out, samples, options.parts)
-    : await startRun(out, samples, options);
-  const { config, training, checkpoint } = start;
-  options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
-  return new Run(start, options).train();
+  if (!options.resume) await makeFolder(out);
+  // Of a folder that is not there, resuming says so.
+  const lock = existsSync(out) ? await RunLock.take(out) : undefined;
+  try {
+    const start = options.resume
+      ? await resumeRun(out, samples, options.parts)
+      : await startRun(out, samples, options);
+    const { config, training, checkpoint } = start;
+    options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
+    return await new Run(start, options, lock).train();
+  } finally {
+    await lock?.release();
+  }
 }
 
 /** One process's part of a run. */
 class Run {
   readonly #start: RunStart;
   readonly #options: TrainOptions;
+  readonly #lock: RunLock | undefined;
   readonly #clip: CLIP;
   readonly #batchSize: number;
   readonly #source: BatchSource;
   readonly #firstStep: number;
 
-  constructor(start: RunStart, options: TrainOptions) {
+  constructor(start: RunStart, options: TrainOptions, lock: RunLock | undefined) {
     const { training } = start;
     this.#start = start;
     this.#options = options;
+    this.#lock = lock;
     this.#clip = new CLIP(start.config.clip, options.parts);
     this.#batchSize = batchSizeOf(training, options.samples.length);
     this.#firstStep = start.checkpoint?.step ?? 0;
@@ -286,6 +298,7 @@ class Run {
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
     const state = { ...(totalSteps !== undefined && { totalSteps }), seconds };
+    await this.#lock?.check();
     await saveCheckpoint(folder, { step: at, tensors, state });
   }
 
