@@ -172,6 +172,41 @@ test("what cannot be resumed says why", async () => {
   });
 });
 
+test("a checkpoint knows what it was made with", async () => {
+  const folder = newFolder();
+  const { configuration, weights } = await start(folder, { training: { seed: 3 } });
+  await saveCheckpoint(join(folder, runFiles.checkpoints), {
+    step: 3,
+    tensors: new Map([...weights].map(([name, data]) => [name, { shape: [data.length], data }])),
+    state: { configuration },
+  });
+  assert.deepEqual((await resumeRun(folder, samples)).warnings, []);
+  const edit = async (file: string, from: string, to: string) => {
+    const path = join(folder, file);
+    const text = await readFile(path, "utf8");
+    assert.ok(text.includes(from), text);
+    await writeFile(path, text.replace(from, to));
+    return () => writeFile(path, text);
+  };
+  await edit(runFiles.training, '"seed": 3', '"seed": 4');
+  const [warning] = (await resumeRun(folder, samples)).warnings;
+  assert.match(warning!, /^Options of training have changed since .*: seed was 3 and is 4\.$/);
+  for (const [file, from, to, message] of [
+    [
+      "config.json",
+      '"textHeads": 2',
+      '"textHeads": 4',
+      /: clip\.textHeads was 2 and is 4\. Put back/,
+    ],
+    ["config.json", '"textHeads": 2,', "", /: clip\.textHeads was 2 and is not set\. Put back/],
+    ["tokenizer.json", "{", "{ ", /: tokenizer\.json has changed\. Put back the files/],
+  ] as const) {
+    const restore = await edit(file, from, to);
+    await assert.rejects(resumeRun(folder, samples), { name: "ClipsmithError", message });
+    await restore();
+  }
+});
+
 test("causal texts end with the tokenizer's end token, for which there is room", async () => {
   for (const tokenizer of [undefined, "openai"] as const) {
     const path = tokenizer && join(root, "for-causal.json");

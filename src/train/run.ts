@@ -19,6 +19,13 @@ import { parseOptions } from "../util/options.js";
 import { replaceFile } from "../weights/write-file.js";
 import { type Checkpoint, latestCheckpoint } from "./checkpoint.js";
 import {
+  type Configuration,
+  compareConfigurations,
+  configurationOf,
+  configurationSchema,
+  TRAINING_FILE,
+} from "./configuration.js";
+import {
   type ResolvedTrainingOptions,
   type TrainingOptions,
   trainingOptionsSchema,
@@ -27,7 +34,7 @@ import { LOCK_FILE } from "./run-lock.js";
 
 /** Names inside a run's folder, which is also the model's. */
 export const runFiles = {
-  training: "training.json",
+  training: TRAINING_FILE,
   metrics: "metrics.jsonl",
   tensorboard: "tensorboard",
   checkpoints: "checkpoints",
@@ -37,6 +44,8 @@ export const runFiles = {
 export interface RunStart extends ModelParts {
   readonly training: ResolvedTrainingOptions;
   readonly checkpoint: Checkpoint | undefined;
+  /** What its checkpoints are to remember. */
+  readonly configuration: Configuration;
   readonly warnings: readonly string[];
 }
 
@@ -117,8 +126,15 @@ export async function startRun(
   const json = `${JSON.stringify(options, undefined, 2)}\n`;
   await replaceFile(join(folder, runFiles.training), [Buffer.from(json)]);
   await saveDescription(folder, { config, tokenizer });
-  const weights = startingWeights(clip, options, samples.length);
-  return { config, tokenizer, weights, training: options, checkpoint: undefined, warnings: [] };
+  return {
+    config,
+    tokenizer,
+    weights: startingWeights(clip, options, samples.length),
+    training: options,
+    checkpoint: undefined,
+    configuration: await configurationOf(folder),
+    warnings: [],
+  };
 }
 
 /** How x-clip starts; its temperature is free. */
@@ -193,6 +209,11 @@ export async function resumeRun(
   const { latest: checkpoint, warnings } = await latestCheckpoint(
     join(folder, runFiles.checkpoints),
   );
+  const configuration = await configurationOf(folder);
+  if (checkpoint) {
+    const { configuration: made } = checkpointStateSchema.parse(checkpoint.state);
+    if (made) warnings.push(...compareConfigurations(checkpoint.path, made, configuration));
+  }
   const weights = startingWeights(clip, training, samples.length);
   for (const [name, { trainable }] of clip.parameters) {
     const saved = checkpoint?.tensors.get(name)?.data;
@@ -201,7 +222,7 @@ export async function resumeRun(
       throw new ClipsmithError(`${checkpoint.path} has no ${name}: is it of another model?`);
     }
   }
-  return { config, tokenizer, weights, training, checkpoint, warnings };
+  return { config, tokenizer, weights, training, checkpoint, configuration, warnings };
 }
 
 /** Pairs in a batch: no more than there are samples. */
@@ -236,6 +257,8 @@ export const checkpointStateSchema = z.object({
   totalSteps: z.int().positive().optional(),
   /** Seconds spent on the steps up to here. */
   seconds: z.number().min(0).default(0),
+  /** What it was made with. */
+  configuration: configurationSchema.optional(),
 });
 
 /**

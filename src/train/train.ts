@@ -297,7 +297,8 @@ class Run {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
-    const state = { ...(totalSteps !== undefined && { totalSteps }), seconds };
+    const { configuration } = this.#start;
+    const state = { ...(totalSteps !== undefined && { totalSteps }), seconds, configuration };
     await this.#lock?.check();
     await saveCheckpoint(folder, { step: at, tensors, state });
   }
