@@ -116,7 +116,7 @@ async function readRows(
   rowEnd: number,
 ): Promise<Record<string, unknown>[] | string> {
   try {
-    return await parquetReadObjects({
+    const rows = await parquetReadObjects({
       file,
       metadata,
       columns: [picture, captions],
@@ -126,6 +126,8 @@ async function readRows(
       // Bytes are text only where the file says so.
       utf8: false,
     });
+    if (rows.length === rowEnd - rowStart) return rows;
+    return `the row cannot be read: its row group has ${rows.length} rows, not ${rowEnd - rowStart}`;
   } catch (error) {
     if (error instanceof Unreadable) throw error;
     return `the row cannot be read: ${messageOf(error)}`;

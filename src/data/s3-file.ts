@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import type { GetObjectCommandInput, S3Client } from "@aws-sdk/client-s3";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { CANNOT_BE_READ, Unreadable } from "./byte-file.js";
@@ -63,12 +64,15 @@ export class S3 {
         const object = await this.#client.send(new this.#sdk.GetObjectCommand(input), {
           abortSignal,
         });
+        const body = object.Body as Readable;
+        // The signal ends a request, but not always the answer to it.
+        abortSignal.addEventListener("abort", () => body.destroy());
         const range = contentRange(object.ContentRange);
         return {
           start: range?.start ?? 0,
           size: range === undefined ? object.ContentLength : range.size,
           tag: object.ETag,
-          body: object.Body as AsyncIterable<Uint8Array>,
+          body,
         };
       } catch (error) {
         if (statusOf(error) === 412) throw new Unreadable("the shard changed while it was read");
