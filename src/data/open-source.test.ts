@@ -12,7 +12,7 @@ import { S3 } from "./s3-file.js";
 import type { SampleSource } from "./source.js";
 import { entriesOf, tarOf } from "./testing.js";
 
-const PATIENCE = { tries: 2, waitMs: 1, silenceMs: 1000 };
+const PATIENCE = { tries: 5, waitMs: 1, silenceMs: 5000 };
 
 let root: string;
 before(async () => {
