@@ -76,6 +76,32 @@ test("a folder: captions beside pictures, subfolders, odd names, sorted", async 
   });
 });
 
+test("a folder: where there are no captions, the names of the subfolders are", async () => {
+  const files = {
+    "animals/cats/1.jpg": "",
+    "animals/cats/2.png": "",
+    "animals/wild_dogs/1.jpg": "",
+    "animals/readme.md": "",
+  };
+  assert.deepEqual(await read(await folder("labels", files)), {
+    samples: [
+      ["animals/cats/1.jpg", ["cats"]],
+      ["animals/cats/2.png", ["cats"]],
+      ["animals/wild_dogs/1.jpg", ["wild dogs"]],
+    ],
+    skipped: [],
+  });
+  // With captions anywhere, their absence elsewhere is a mistake.
+  const { samples, skipped } = await read(
+    await folder("labels-captions", { ...files, "animals/cats/2.txt": "a cat" }),
+  );
+  assert.deepEqual([samples.length, skipped.length], [1, 2]);
+  // One folder tells nothing apart, and the collection's own name was not meant as a caption.
+  const one = { "cats/1.jpg": "", "cats/2.jpg": "" };
+  assert.match(await failure(await folder("labels-one", one)), /a folder of its own, whose name/);
+  await failure(await folder("labels-root", { "1.jpg": "", ...files }));
+});
+
 test("a folder: accented letters may be composed differently in the two names", async () => {
   const path = await folder("composed", {
     [`${"é".normalize("NFD")}.png`]: "",

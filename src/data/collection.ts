@@ -1,7 +1,7 @@
 import { readdir, readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, extname, join, parse, resolve } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { CAPTION_COLUMNS, captionLines, isAddress } from "./captions.js";
+import { CAPTION_COLUMNS, captionLines, isAddress, isCaption } from "./captions.js";
 import { mapConcurrently } from "./concurrent.js";
 import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
 import type { Sample, Skipped } from "./sample.js";
@@ -17,6 +17,8 @@ export const FOLDER_LISTS = [
   "captions.csv",
   "captions.tsv",
 ];
+
+const NO_CAPTIONS = "no .txt file of captions beside the picture";
 
 /** File operations under way at once. */
 const FILE_CONCURRENCY = 32;
@@ -41,7 +43,8 @@ interface Found {
  *   svg), each with a `.txt` file of the same base name beside it, whose non-empty lines are captions.
  *   A folder with a list named metadata.jsonl, metadata.csv (Hugging Face's imagefolder),
  *   captions.jsonl, captions.csv or captions.tsv is read by that list instead. Names that start with
- *   a dot are passed over;
+ *   a dot are passed over. Where no picture has captions and all lie in subfolders, two or more, a
+ *   picture's caption is the name of its folder, as in `cats/1.jpg`, underscores being spaces;
  * - a `.csv`, `.tsv` or `.jsonl` list with a column of pictures (path, image, picture, file, file_name
  *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
  *   description). CSV and TSV need a header. Rows of one picture become one sample.
@@ -83,7 +86,11 @@ export async function readCollection(
       `${root} is no collection of pictures. Give a folder, or a list that ends in ${LIST_EXTENSIONS.join(", ")}.`,
     );
   }
-  const samples = await existing(found);
+  let samples = await existing(found);
+  if (samples.length === 0 && captions === "required") {
+    samples = labelled(root, found.skipped);
+    if (samples.length > 0) found.skipped.length = 0;
+  }
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
   return { samples, skipped: found.skipped };
@@ -151,6 +158,17 @@ export async function findFile(path: string): Promise<string | undefined> {
   return undefined;
 }
 
+/** The pictures with their folders' names, if nothing but captions is missing and the names differ. */
+function labelled(root: string, skipped: readonly Skipped[]): Sample[] {
+  const folders = new Set(skipped.map(({ where }) => dirname(where)));
+  const bare = skipped.every(({ reason }) => reason === NO_CAPTIONS);
+  if (!bare || folders.size < 2 || folders.has(root)) return [];
+  return skipped.map(({ where }) => {
+    const label = basename(dirname(where)).normalize("NFC").replaceAll("_", " ").trim();
+    return { picture: where, captions: [isCaption(label) ? label : basename(dirname(where))] };
+  });
+}
+
 async function readFolder(folder: string, found: Found): Promise<void> {
   let files: string[];
   let folders: string[];
@@ -179,7 +197,7 @@ async function readFolder(folder: string, found: Found): Promise<void> {
   const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, async (name) => {
     const file = captionFiles.get(stem(name));
     if (file === undefined) {
-      return found.captionless ? [] : "no .txt file of captions beside the picture";
+      return found.captionless ? [] : NO_CAPTIONS;
     }
     try {
       const kept = captionLines(await readFile(join(folder, file), "utf8"));
@@ -237,7 +255,8 @@ function noSample(root: string, { skipped, captionless }: Found): ClipsmithError
   if (captionless) return new ClipsmithError(`${root} holds no picture.${summary.join("")}`);
   return new ClipsmithError(
     `${root} holds no picture with a caption.${summary.join("")}\n` +
-      "Put a .txt file of the same name beside each picture, one caption a line; or list them in a " +
+      "Put a .txt file of the same name beside each picture, one caption a line; or put the pictures of " +
+      "each kind into a folder of its own, whose name is their caption; or list them in a " +
       `${LIST_EXTENSIONS.join(", ")} file with a column of pictures (${PICTURE_COLUMNS.join(", ")}) ` +
       `and one of captions (${CAPTION_COLUMNS.join(", ")}).`,
   );
