@@ -40,7 +40,7 @@ export async function runTrainingCase(fixture: Fixture, compat?: Compat): Promis
   const curve = float(fixture, "out.losses");
   const differences = [compare("loss", "losses", losses, curve, tolerances.lossCurve)];
   for (const [name, expected] of floats(fixture, "out.final.")) {
-    const actual = step.optimizer.parameters.get(name) ?? [];
+    const actual = step.weights.get(name) ?? [];
     differences.push(compare("output", name, actual, expected, tolerances.finalParameters));
   }
   return differences;

@@ -22,7 +22,7 @@ function runTool(packageName, name, args) {
 
 /** Compiles the optimizer's WebAssembly kernel to dist/kernels, unless it is up to date there. */
 function buildKernel(source, target) {
-  const compiled = "dist/kernels/adamw.wasm";
+  const compiled = "dist/kernels/optimizer.wasm";
   const changed = Math.max(statSync(source).mtimeMs, statSync("scripts/build.mjs").mtimeMs);
   if (!existsSync(compiled) || statSync(compiled).mtimeMs < changed) {
     const features = [
@@ -46,7 +46,7 @@ export function build() {
     rmSync(join("dist", folder), { recursive: true, force: true });
   }
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
-  buildKernel("src/train/kernels/adamw.as.ts", "dist/src/train/kernels/adamw.wasm");
+  buildKernel("src/train/kernels/optimizer.as.ts", "dist/src/train/kernels/optimizer.wasm");
   runTool("typescript", "tsc", ["--project", "web/tsconfig.json"]);
   for (const name of ["index.html", "style.css", "icon.svg"]) {
     cpSync(join("web", name), join("dist/web", name));

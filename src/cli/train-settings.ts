@@ -36,6 +36,9 @@ export const shorthands = {
 export interface SettingsFlags
   extends Partial<Record<Exclude<keyof typeof shorthands, "tokenizer">, number>> {
   readonly tokenizer?: string;
+  /** Folder of the model to start from, and which of its parameters are taken. */
+  readonly init?: string;
+  readonly initOnly?: string;
   readonly preset?: PresetName;
   /** Path of a JSON file. */
   readonly config?: string;
@@ -55,8 +58,11 @@ export const DEFAULT_PRESET: PresetName = "tiny";
 export function newRunSettings(
   flags: SettingsFlags,
 ): Pick<NewRun, keyof typeof settingsSchema.shape> {
-  const preset = { model: { clip: presets[flags.preset ?? DEFAULT_PRESET].clip } };
-  return merge(preset, givenSettings({ ...flags, preset: undefined }));
+  const given = givenSettings({ ...flags, preset: undefined });
+  // Otherwise the model that a run starts from has its own shape.
+  const fromInit = isTree(given.training) && given.training.init !== undefined;
+  const preset = flags.preset ?? (fromInit ? undefined : DEFAULT_PRESET);
+  return merge(preset ? { model: { clip: presets[preset].clip } } : {}, given);
 }
 
 /** The settings that were asked for, without those of a preset that was not. */
@@ -70,6 +76,12 @@ function givenSettings(
     const value = flags[name as keyof typeof shorthands];
     const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
     if (value !== undefined) layers.push([flag, nested(path, value)]);
+  }
+  if (flags.init !== undefined) {
+    const init = { from: flags.init, ...(flags.initOnly && { only: flags.initOnly }) };
+    layers.push(["--init", { training: { init } }]);
+  } else if (flags.initOnly !== undefined) {
+    throw new ClipsmithError("--init-only: name the model by --init.");
   }
   for (const setting of flags.set ?? []) layers.push([`--set ${setting}`, parseSetting(setting)]);
   for (const [where, tree] of layers) parseOptions(settingsSchema, tree, where);

@@ -67,6 +67,11 @@ export function trainCommand(): Command {
         .argParser(number)
         .conflicts("tokenizer"),
     )
+    .option("--init <run>", "start from the weights, options and tokenizer of a trained model")
+    .option(
+      "--init-only <names>",
+      "take only these of its parameters, such as 'visual_transformer.*'",
+    )
     .option("--checkpoint-seconds <n>", "time between checkpoints; default: 60", number)
     .option(
       "--set <path=value>",

@@ -52,15 +52,55 @@ export const trainingOptionsSchema = z.strictObject({
   steps: z.int().positive().optional(),
   /** Pairs in a batch B. */
   batchSize: z.int().min(2).default(256),
-  /** The highest learning rate, reached at the end of the warm-up. */
+  /** How gradients change parameters: AdamW, or Lion (Chen et al., 2023). */
+  optimizer: z.enum(["adamw", "lion"]).default("adamw"),
+  /** The highest learning rate, reached at the end of the warm-up. Lion wants it 3 to 10 times lower. */
   learningRate: z.number().positive().default(5e-4),
   /** Steps of linear growth of the learning rate. */
   warmupSteps: z.int().min(0).default(50),
+  /** What follows the warm-up: half a cosine or a straight line down, or neither. */
+  schedule: z.enum(["cosine", "linear", "constant"]).default("cosine"),
+  /** The learning rate at the end of the schedule, unless it is constant; at most `learningRate`. */
+  learningRateFloor: z.number().min(0).default(0),
+  /** What the learning rate is multiplied by in each encoder, and in all else: projections, temperature. */
+  learningRateFactors: z
+    .strictObject({
+      textEncoder: z.number().positive().default(1),
+      imageEncoder: z.number().positive().default(1),
+      heads: z.number().positive().default(1),
+    })
+    .prefault({}),
+  /** Each layer of an encoder learns at this part of the rate of the layer after it (ELECTRA, BEiT). */
+  layerDecay: z.number().positive().max(1).default(1),
+  /** Parameters by name that stay as they are, for the whole run or for so many steps (LiT). */
+  freeze: z
+    .array(
+      z.strictObject({
+        /** `*` stands for any letters, as in `visual_transformer.*`. */
+        match: z.string().min(1),
+        untilStep: z.int().positive().optional(),
+      }),
+    )
+    .default([]),
+  /** Start from the weights of a trained model, whose options and tokenizer are taken as well. */
+  init: z
+    .strictObject({
+      /** Its folder. */
+      from: z.string().min(1),
+      /** Take only these parameters; without the text encoder's, the tokenizer is a new one. */
+      only: z.string().min(1).optional(),
+    })
+    .optional(),
+  /**
+   * The model saved in the end is a running mean of the weights that decays by this at most; by default
+   * it is the weights of the last step.
+   */
+  ema: fraction.gt(0).lt(1).optional(),
   /** Decoupled, on matrices only. */
   weightDecay: z.number().min(0).default(0.2),
-  /** Decay rates of AdamW's two moments. */
+  /** Decay rates of AdamW's two moments, or of Lion's direction and moment, for which [0.9, 0.99] is usual. */
   betas: z.tuple([fraction.lt(1), fraction.lt(1)]).default([0.9, 0.98]),
-  /** Added to the root of the second moment. */
+  /** AdamW: added to the root of the second moment. */
   epsilon: z.number().positive().default(1e-6),
   /** Gradients are scaled down to this global norm. */
   maxGradientNorm: z.number().positive().default(1),

@@ -25,6 +25,8 @@ import {
   configurationSchema,
   TRAINING_FILE,
 } from "./configuration.js";
+import { ParameterGroups } from "./groups.js";
+import { Init } from "./init.js";
 import {
   type ResolvedTrainingOptions,
   type TrainingOptions,
@@ -51,6 +53,7 @@ export interface RunStart extends ModelParts {
 
 /** What may be chosen of a new run. */
 export interface NewRun {
+  /** Options of the model; those that are left out are of `training.init`, if it is given. */
   readonly model?: Omit<ModelConfigInput, "format">;
   readonly training?: TrainingOptions;
   /**
@@ -79,19 +82,29 @@ export async function startRun(
   folder: string,
   samples: readonly Sample[],
   {
-    model = { clip: {} },
+    model: givenModel = { clip: {} },
     training = {},
     overwrite = false,
     parts = {},
     ...tokenizerOptions
   }: NewRun,
 ): Promise<RunStart> {
-  const options = parseOptions(
-    trainingOptionsSchema,
-    { ...(model.clip.compat === "x-clip" && xClipTraining), ...training },
-    "training options",
-  );
-  if (model.clip.numTextTokens !== undefined) {
+  const parse = (defaults: TrainingOptions) =>
+    parseOptions(trainingOptionsSchema, { ...defaults, ...training }, "training options");
+  const { init: initOptions } = parse({});
+  const init = initOptions && (await Init.load(initOptions, folder));
+  const model = {
+    clip: { ...init?.model.clip, ...givenModel.clip },
+    preprocessing: { ...init?.model.preprocessing, ...givenModel.preprocessing },
+  };
+  const options = parse(model.clip.compat === "x-clip" ? xClipTraining : {});
+  if (options.learningRateFloor > options.learningRate) {
+    throw new ClipsmithError(
+      `training.learningRateFloor is ${options.learningRateFloor}, above the learning rate ` +
+        `${options.learningRate} that goes down to it. Make it lower.`,
+    );
+  }
+  if (givenModel.clip.numTextTokens !== undefined) {
     throw new ClipsmithError(
       "clip.numTextTokens cannot be chosen: it is the size of the tokenizer. Bound that of one trained " +
         "on the captions by --vocabulary-size.",
@@ -99,7 +112,7 @@ export async function startRun(
   }
   await checkFolder(folder, overwrite);
   const captions = samples.flatMap((sample) => sample.captions);
-  const tokenizer = await newTokenizer(captions, tokenizerOptions);
+  const tokenizer = await newTokenizer(captions, init?.tokenizer, tokenizerOptions);
   const { textCausalMask = false } = model.clip;
   const encoding = { addEos: textCausalMask };
   const longest = captions.reduce(
@@ -114,13 +127,18 @@ export async function startRun(
         textSeqLen: Math.min(longest, MAX_TEXT_LENGTH),
         ...(textCausalMask && { textEosId: tokenizer.eosId }),
         ...model.clip,
-        numTextTokens: tokenizer.vocabularySize,
+        // A model may have more than its tokenizer makes use of.
+        numTextTokens:
+          (init?.tokenizer && init.model.clip.numTextTokens) ?? tokenizer.vocabularySize,
       },
     },
     "model options",
   );
   checkTokens(config.clip, tokenizer);
   const clip = new CLIP(config.clip, parts);
+  groupsOf(clip, options);
+  const weights = startingWeights(clip, options, samples.length);
+  const warnings = init?.apply(clip, weights) ?? [];
   await clearFolder(folder);
   // This file marks the folder as a run's, so that it can be replaced if the start is cut off here.
   const json = `${JSON.stringify(options, undefined, 2)}\n`;
@@ -129,11 +147,11 @@ export async function startRun(
   return {
     config,
     tokenizer,
-    weights: startingWeights(clip, options, samples.length),
+    weights,
     training: options,
     checkpoint: undefined,
     configuration: await configurationOf(folder),
-    warnings: [],
+    warnings,
   };
 }
 
@@ -163,8 +181,16 @@ function checkTokens(clip: ClipOptions, tokenizer: Tokenizer): void {
 /** Throws ClipsmithError if it cannot be loaded, or the options contradict each other. */
 async function newTokenizer(
   captions: readonly string[],
+  ofInit: Tokenizer | undefined,
   { tokenizer, vocabularySize }: Pick<NewRun, "tokenizer" | "vocabularySize">,
 ): Promise<Tokenizer> {
+  if (ofInit !== undefined) {
+    if (tokenizer === undefined && vocabularySize === undefined) return ofInit;
+    throw new ClipsmithError(
+      "training.init: the text encoder knows the tokens of its own tokenizer. Leave out --tokenizer and " +
+        "--vocabulary-size, or take only other parts by --init-only, such as 'visual_transformer.*'.",
+    );
+  }
   if (tokenizer === undefined) {
     return trainTokenizer(captions, vocabularySize ? { vocabularySize } : {});
   }
@@ -215,6 +241,9 @@ export async function resumeRun(
     if (made) warnings.push(...compareConfigurations(checkpoint.path, made, configuration));
   }
   const weights = startingWeights(clip, training, samples.length);
+  if (!checkpoint && training.init) {
+    warnings.push(...(await Init.load(training.init, folder)).apply(clip, weights));
+  }
   for (const [name, { trainable }] of clip.parameters) {
     const saved = checkpoint?.tensors.get(name)?.data;
     if (saved instanceof Float32Array) weights.set(name, saved);
@@ -223,6 +252,15 @@ export async function resumeRun(
     }
   }
   return { config, tokenizer, weights, training, checkpoint, configuration, warnings };
+}
+
+/** What the training options say of a model's parameters. Throws ClipsmithError if they cannot. */
+export function groupsOf(clip: CLIP, options: ResolvedTrainingOptions): ParameterGroups {
+  const learnable = [...clip.parameters].filter(([, { trainable }]) => trainable);
+  return new ParameterGroups(
+    learnable.map(([name]) => name),
+    options,
+  );
 }
 
 /** Pairs in a batch: no more than there are samples. */

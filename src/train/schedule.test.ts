@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { warmupCosine } from "./schedule.js";
+import { learningRateAt, type ScheduleOptions } from "./schedule.js";
 
 const near = (actual: number, expected: number) =>
   assert.ok(Math.abs(actual - expected) < 1e-12, `${actual}, expected ${expected}`);
+const of = (options: ScheduleOptions) => (step: number) => learningRateAt(step, options);
 
 test("the warm-up is linear, the decay half a cosine down to the floor", () => {
-  const at = warmupCosine({ learningRate: 1, warmupSteps: 10, totalSteps: 110, floor: 0.2 });
+  const at = of({ learningRate: 1, warmupSteps: 10, totalSteps: 110, floor: 0.2 });
   near(at(0), 0.1);
   near(at(4), 0.5);
   near(at(9), 1);
@@ -17,8 +18,37 @@ test("the warm-up is linear, the decay half a cosine down to the floor", () => {
   near(at(1000), 0.2);
 });
 
+test("a linear decay is a straight line down to the floor", () => {
+  const options = { learningRate: 1, warmupSteps: 10, totalSteps: 110, floor: 0.2 };
+  const at = of({ ...options, schedule: "linear" });
+  for (const [step, rate] of [
+    [4, 0.5],
+    [10, 1],
+    [35, 0.8],
+    [60, 0.6],
+    [110, 0.2],
+    [1000, 0.2],
+  ] as const) {
+    near(at(step), rate);
+  }
+});
+
+test("a constant learning rate is warmed up and stays, whatever the floor", () => {
+  const options = { learningRate: 1, warmupSteps: 10, totalSteps: 110, floor: 0.2 };
+  const at = of({ ...options, schedule: "constant" });
+  near(at(4), 0.5);
+  for (const step of [10, 60, 110, 1000]) near(at(step), 1);
+});
+
+test("while the end is not known, nothing decays", () => {
+  for (const schedule of ["cosine", "linear", "constant"] as const) {
+    const totalSteps = Number.POSITIVE_INFINITY;
+    near(learningRateAt(500, { schedule, learningRate: 3, warmupSteps: 10, totalSteps }), 3);
+  }
+});
+
 test("without warm-up it starts at the learning rate and ends at zero", () => {
-  const at = warmupCosine({ learningRate: 3e-4, warmupSteps: 0, totalSteps: 50 });
+  const at = of({ learningRate: 3e-4, warmupSteps: 0, totalSteps: 50 });
   near(at(0), 3e-4);
   near(at(25), 1.5e-4);
   near(at(50), 0);
@@ -26,7 +56,7 @@ test("without warm-up it starts at the learning rate and ends at zero", () => {
 });
 
 test("a run that is all warm-up never divides by zero", () => {
-  const at = warmupCosine({ learningRate: 1, warmupSteps: 5, totalSteps: 5 });
+  const at = of({ learningRate: 1, warmupSteps: 5, totalSteps: 5 });
   near(at(4), 1);
   near(at(5), 1);
   near(at(6), 0);

@@ -2,7 +2,7 @@ import type { CLIP, LossOptions } from "../clip/index.js";
 import { type Data, graph, input, type Tensor } from "../graph/index.js";
 import { parameterGradients } from "../nn/index.js";
 import { Program, type RuntimeOptions } from "../runtime/index.js";
-import { AdamW, type AdamWOptions } from "./adamw.js";
+import { Optimizer, type OptimizerOptions, type StepOptions } from "./optimizer.js";
 
 /** A batch of B pairs, as arrays. */
 export interface Batch {
@@ -46,7 +46,9 @@ export interface TrainingStepOptions {
   readonly augImages?: number;
   /** Starting values by name. */
   readonly weights: ReadonlyMap<string, Float32Array>;
-  readonly optimizer?: AdamWOptions;
+  readonly optimizer?: OptimizerOptions;
+  /** Names of parameters that are never learnt: no gradients are computed for them. Default: none. */
+  readonly frozen?: ReadonlySet<string>;
   readonly loss?: Omit<LossOptions, "excluded">;
   readonly runtime?: RuntimeOptions;
 }
@@ -57,8 +59,11 @@ const termOf = (name: string) => `term ${name}`;
 
 /** Forward, backward and update for batches of one size: loss and gradients are one program. */
 export class TrainingStep {
-  readonly optimizer: AdamW;
-  /** Values that steps change, but not by gradients, such as batch norm's statistics; by name. */
+  readonly optimizer: Optimizer;
+  /**
+   * Values that no gradient changes, by name: batch norm's statistics, for example, and parameters that
+   * are frozen or that the loss does not depend on.
+   */
   readonly buffers: ReadonlyMap<string, Float32Array>;
   readonly #program: Program;
   readonly #terms: readonly string[];
@@ -67,13 +72,10 @@ export class TrainingStep {
   readonly #into: Readonly<Record<string, Data>>;
   /** Where the program writes buffers' new values: they count only if the step does. */
   readonly #newBuffers: ReadonlyMap<string, Float32Array>;
-  /** Parameters that the loss does not depend on. */
-  readonly #untouched: ReadonlySet<string>;
 
   private constructor(
     program: Program,
-    optimizer: AdamW,
-    learnt: ReadonlySet<string>,
+    optimizer: Optimizer,
     buffers: ReadonlyMap<string, Float32Array>,
     changed: ReadonlySet<string>,
     terms: readonly string[],
@@ -87,21 +89,19 @@ export class TrainingStep {
       [...changed].map((name) => [name, new Float32Array(buffers.get(name)!.length)]),
     );
     this.#into = Object.fromEntries([
-      ...[...optimizer.gradients]
-        .filter(([name]) => learnt.has(name))
-        .map(([name, gradient]) => [gradientOf(name), gradient] as const),
+      ...[...optimizer.gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
       ...[...this.#newBuffers].map(([name, values]) => [newValueOf(name), values] as const),
     ]);
-    this.#untouched = new Set([...optimizer.parameters.keys()].filter((name) => !learnt.has(name)));
   }
 
   static async compile(options: TrainingStepOptions): Promise<TrainingStep> {
-    const { clip, batchSize, textLength, weights, runtime } = options;
+    const { clip, batchSize, textLength, weights, frozen, runtime } = options;
     const { augTexts = 0, augImages = 0 } = options;
     const inputs = clip.inputs(batchSize, { textLength, training: true, augTexts, augImages });
     const excluded = input("excluded", [batchSize, batchSize], "bool");
     const { loss, terms, buffers: changed } = clip.losses(inputs, { ...options.loss, excluded });
-    const gradients = parameterGradients(loss, clip.parameters);
+    const thawed = [...clip.parameters].filter(([name]) => !frozen?.has(name));
+    const gradients = parameterGradients(loss, new Map(thawed));
     const outputs: (readonly [string, Tensor])[] = [
       ...Object.entries(terms).map(([name, term]) => [termOf(name), term] as const),
       ...[...gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
@@ -110,14 +110,13 @@ export class TrainingStep {
     const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
     const values = new Map<string, { shape: readonly number[]; values: Float32Array }>();
     const buffers = new Map<string, Float32Array>();
-    for (const [name, { shape, trainable }] of clip.parameters) {
-      if (trainable) values.set(name, { shape, values: weights.get(name)! });
+    for (const [name, { shape }] of clip.parameters) {
+      if (gradients.has(name)) values.set(name, { shape, values: weights.get(name)! });
       else buffers.set(name, weights.get(name)!.slice());
     }
     return new TrainingStep(
       program,
-      new AdamW(values, options.optimizer),
-      new Set(gradients.keys()),
+      new Optimizer(values, options.optimizer),
       buffers,
       new Set(changed.keys()),
       Object.keys(terms),
@@ -127,20 +126,27 @@ export class TrainingStep {
   /**
    * Learns from one batch. Where loss or gradients are not finite, nothing is learnt.
    */
-  async run(
-    batch: Batch,
-    options: { readonly learningRate: number; readonly maxGradientNorm?: number },
-  ): Promise<StepResult> {
+  async run(batch: Batch, options: StepOptions): Promise<StepResult> {
     const found = await this.#program.run({ ...this.#feeds, ...batchFeeds(batch) }, this.#into);
     const scalar = (name: string) => (found[name] as Float32Array)[0]!;
     const loss = scalar("loss");
     const terms = Object.fromEntries(this.#terms.map((name) => [name, scalar(termOf(name))]));
     if (!Number.isFinite(loss)) return { loss, terms, gradientNorm: Number.NaN };
-    const { gradientNorm } = this.optimizer.step({ ...options, skip: this.#untouched });
+    const { gradientNorm } = this.optimizer.step(options);
     if (Number.isFinite(gradientNorm)) {
       for (const [name, values] of this.#newBuffers) this.buffers.get(name)!.set(values);
     }
     return { loss, terms, gradientNorm };
+  }
+
+  /** All values of the model as they are being trained, by name; views that the next step changes. */
+  get weights(): ReadonlyMap<string, Float32Array> {
+    return new Map([...this.buffers, ...this.optimizer.parameters]);
+  }
+
+  /** As `weights`, but running means where the optimizer keeps them: what a model should be made of. */
+  get averagedWeights(): ReadonlyMap<string, Float32Array> {
+    return new Map([...this.weights, ...(this.optimizer.means ?? [])]);
   }
 
   async release(): Promise<void> {

@@ -8,11 +8,13 @@ import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { BatchSource } from "./batches.js";
 import { saveCheckpoint } from "./checkpoint.js";
+import type { ParameterGroups } from "./groups.js";
 import type { ResolvedTrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
 import {
   batchSizeOf,
   checkpointStateSchema,
+  groupsOf,
   makeFolder,
   type NewRun,
   type RunStart,
@@ -22,7 +24,7 @@ import {
 } from "./run.js";
 import { RunLock } from "./run-lock.js";
 import { RunMetrics } from "./run-metrics.js";
-import { warmupCosine } from "./schedule.js";
+import { learningRateAt } from "./schedule.js";
 import { type StepResult, TrainingStep } from "./step.js";
 
 /** A run that is about to take its first step, or to go on. */
@@ -111,6 +113,7 @@ class Run {
   readonly #options: TrainOptions;
   readonly #lock: RunLock | undefined;
   readonly #clip: CLIP;
+  readonly #groups: ParameterGroups;
   readonly #batchSize: number;
   readonly #source: BatchSource;
   readonly #firstStep: number;
@@ -121,6 +124,7 @@ class Run {
     this.#options = options;
     this.#lock = lock;
     this.#clip = new CLIP(start.config.clip, options.parts);
+    this.#groups = groupsOf(this.#clip, training);
     this.#batchSize = batchSizeOf(training, options.samples.length);
     this.#firstStep = start.checkpoint?.step ?? 0;
     this.#source = new BatchSource({
@@ -155,11 +159,13 @@ class Run {
 
     const { signal } = this.#options;
     const learningRate = (at: number) =>
-      warmupCosine({
+      learningRateAt(at, {
+        schedule: training.schedule,
         learningRate: training.learningRate,
         warmupSteps: training.warmupSteps,
         totalSteps: totalSteps ?? Number.POSITIVE_INFINITY,
-      })(at);
+        floor: training.learningRateFloor,
+      });
     const started = performance.now();
     let timed = started;
     let lastTime = started;
@@ -188,9 +194,11 @@ class Run {
         const result = await step.run(batch, {
           learningRate: rate,
           maxGradientNorm: training.maxGradientNorm,
+          skip: this.#groups.frozenAt(at),
         });
         this.#check(result, at);
         const logitScale = this.#clampLogitScale(step);
+        step.optimizer.average();
         at++;
         loss = average(loss, result.loss, at - this.#firstStep);
         const { terms, ...figures } = result;
@@ -249,7 +257,8 @@ class Run {
 
   async #compile(): Promise<TrainingStep> {
     const { weights, training, config, checkpoint } = this.#start;
-    const { betas, epsilon, weightDecay, freezeImageEncoder, freezeTextEncoder } = training;
+    const { betas, epsilon, weightDecay, ema } = training;
+    const { freezeImageEncoder, freezeTextEncoder } = training;
     const step = await TrainingStep.compile({
       clip: this.#clip,
       batchSize: this.#batchSize,
@@ -257,7 +266,15 @@ class Run {
       augTexts: training.augTexts,
       augImages: training.augImages,
       weights,
-      optimizer: { betas, epsilon, weightDecay },
+      optimizer: {
+        kind: training.optimizer,
+        betas,
+        epsilon,
+        weightDecay,
+        learningRateFactor: (name) => this.#groups.factorOf(name),
+        ...(ema !== undefined && { ema }),
+      },
+      frozen: this.#groups.frozen,
       loss: { freezeImageEncoder, freezeTextEncoder },
       ...(this.#options.runtime && { runtime: this.#options.runtime }),
     });
@@ -267,7 +284,7 @@ class Run {
 
   /** Keeps the scale's logarithm between 0 and its bound, if it has one; returns the scale. */
   #clampLogitScale(step: TrainingStep): number {
-    const logScale = step.optimizer.parameters.get(CLIP.logitScale)!;
+    const logScale = step.weights.get(CLIP.logitScale)!;
     const { maxLogitScale } = this.#start.training;
     if (maxLogitScale !== null) {
       logScale[0] = Math.min(Math.max(logScale[0]!, 0), Math.log(maxLogitScale));
@@ -293,7 +310,7 @@ class Run {
     { totalSteps, seconds }: z.output<typeof checkpointStateSchema>,
   ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
-    for (const [name, data] of [...step.optimizer.parameters, ...step.buffers]) {
+    for (const [name, data] of step.weights) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
@@ -304,8 +321,8 @@ class Run {
   }
 
   async #saveModel(step: TrainingStep): Promise<void> {
-    const weights = new Map([...step.optimizer.parameters, ...step.buffers]);
-    await saveWeights(this.#options.out, this.#start.config, weights, this.#options.parts);
+    const { out, parts } = this.#options;
+    await saveWeights(out, this.#start.config, step.averagedWeights, parts);
   }
 }
 

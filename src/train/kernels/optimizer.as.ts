@@ -67,3 +67,53 @@ export function adamw(
     v += 16;
   }
 }
+
+/**
+ * One update of Lion (Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023), in
+ * place: with g the gradient times `scale`,
+ *
+ *     parameter = parameter * keep - stepSize * sign(m + (g - m) * take1)
+ *     m += (g - m) * take2
+ */
+export function lion(
+  parameter: usize,
+  gradient: usize,
+  m: usize,
+  count: usize,
+  scale: f32,
+  keep: f32,
+  take1: f32,
+  take2: f32,
+  stepSize: f32,
+): void {
+  const zeros = f32x4.splat(0);
+  const scales = f32x4.splat(scale);
+  const keeps = f32x4.splat(keep);
+  const takes1 = f32x4.splat(take1);
+  const takes2 = f32x4.splat(take2);
+  const stepSizes = f32x4.splat(stepSize);
+  const end = parameter + (count << 2);
+  for (; parameter < end; parameter += 16) {
+    const m0 = v128.load(m);
+    const towards = f32x4.sub(f32x4.mul(v128.load(gradient), scales), m0);
+    const direction = f32x4.add(m0, f32x4.mul(takes1, towards));
+    const down = v128.and(f32x4.gt(direction, zeros), stepSizes);
+    const up = v128.and(f32x4.lt(direction, zeros), stepSizes);
+    const decayed = f32x4.mul(v128.load(parameter), keeps);
+    v128.store(m, f32x4.add(m0, f32x4.mul(takes2, towards)));
+    v128.store(parameter, f32x4.add(f32x4.sub(decayed, down), up));
+    gradient += 16;
+    m += 16;
+  }
+}
+
+/** A running mean: `mean += (value - mean) * take`. */
+export function average(mean: usize, value: usize, count: usize, take: f32): void {
+  const takes = f32x4.splat(take);
+  const end = mean + (count << 2);
+  for (; mean < end; mean += 16) {
+    const old = v128.load(mean);
+    v128.store(mean, f32x4.add(old, f32x4.mul(takes, f32x4.sub(v128.load(value), old))));
+    value += 16;
+  }
+}
