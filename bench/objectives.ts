@@ -13,7 +13,7 @@ import { Model } from "../src/model/index.js";
 import { type TrainingOptions, train } from "../src/train/index.js";
 import { tokenwiseRecall } from "./tokenwise.js";
 
-const EMOJI = ".cache/emoji";
+const EMOJI = ".cache/emoji-3";
 const SEEDS = [1, 2, 3];
 const STEPS = 300;
 const BATCH = 128;

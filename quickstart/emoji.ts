@@ -1,8 +1,8 @@
 /**
- * The quickstart's pictures and texts: every emoji of Unicode as four makers draw it, rendered from the
- * icon packages that npm has installed. Three makers are for training, each drawing also with lines
- * around its shapes, since three styles are few to learn what styles can be; the fourth maker is held out
- * as a drawing style never seen, and a tenth of the keywords as wordings never seen.
+ * The quickstart's pictures and texts: every emoji of Unicode as several makers draw it, rendered from the
+ * icon packages that npm has installed. All makers but one are for training, each drawing also with lines
+ * around its shapes, since a few styles are little to learn what styles can be; one maker is held out as
+ * a drawing style never seen, and a tenth of the keywords as wordings never seen.
  */
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
@@ -15,23 +15,24 @@ import {
   type Outline,
   packageVersion,
   TRAINING_VENDORS,
+  type TrainingVendor,
   UNSEEN_VENDOR,
   type Vendor,
 } from "./vendors.js";
 import { comparable, type Emoji, heldOutKeywords, loadEmoji, trainingCaptions } from "./wording.js";
 
-const VENDORS: readonly Vendor[] = [...TRAINING_VENDORS, UNSEEN_VENDOR];
-
 /** Lines are drawn dark, most of them black, and of a width between these. */
 const LINE_COLOURS = ["#000", "#000", "#000", "#222", "#444", "#420", "#024"];
 const LINE_WIDTHS = [0.01, 0.05] as const;
 
-/** The maker whose pictures are searched with the held-out keywords: one of the styles trained on. */
-const WORDING_VENDOR: Vendor = "noto";
+/** The maker whose pictures are searched with the held-out keywords: a style that is always trained on. */
+const WORDING_VENDOR: (typeof TRAINING_VENDORS)[number] = "noto";
 
 export interface PrepareOptions {
   /** Width and height of the pictures in pixels; default 64. */
   readonly size?: number;
+  /** Makers to train on, noto among them; default {@link TRAINING_VENDORS}. */
+  readonly vendors?: readonly TrainingVendor[];
   /** Only the emoji with these hexcodes; default all. Which keywords are held out never depends on it. */
   readonly hexcodes?: readonly string[];
   /** Called after each picture with how many of all are there. Not called when all was done before. */
@@ -40,9 +41,9 @@ export interface PrepareOptions {
 
 /** What {@link prepareEmoji} made. */
 export interface EmojiReport {
-  readonly pictures: Readonly<Record<Vendor, number>>;
+  readonly pictures: Readonly<Partial<Record<Vendor, number>>>;
   /** The names of the emoji that a vendor doesn't draw. */
-  readonly missing: Readonly<Record<Vendor, readonly string[]>>;
+  readonly missing: Readonly<Partial<Record<Vendor, readonly string[]>>>;
   /** How many held-out keywords at least one picture of unseen-wording.jsonl has. */
   readonly heldOutKeywords: number;
   /** How many of those have each of their words somewhere within the training captions. */
@@ -75,16 +76,17 @@ export async function prepareEmoji(
   folder: string,
   options: PrepareOptions = {},
 ): Promise<EmojiReport> {
-  const { size = 64, hexcodes, onProgress } = options;
+  const { size = 64, vendors: trained = TRAINING_VENDORS, hexcodes, onProgress } = options;
+  const vendors: readonly Vendor[] = [...trained, UNSEEN_VENDOR];
   const version = [
     `clipsmith-emoji-2 ${size} px`,
-    ...VENDORS.map((vendor) => `${vendor} ${packageVersion(vendor)}`),
+    ...vendors.map((vendor) => `${vendor} ${packageVersion(vendor)}`),
     ...(hexcodes === undefined ? [] : [`only ${[...hexcodes].sort().join(" ")}`]),
   ].join(", ");
   const state = await readState(folder);
   if (state?.version === version && state.report !== undefined) return state.report;
   if (state?.version !== version) {
-    const folders = [...VENDORS, ...TRAINING_VENDORS.map(outlinedFolder)];
+    const folders = [...vendors, ...trained.map(outlinedFolder)];
     for (const name of folders) await rm(join(folder, name), { recursive: true, force: true });
     await mkdir(folder, { recursive: true });
     await writeState(folder, { version });
@@ -93,21 +95,21 @@ export async function prepareEmoji(
   const all = loadEmoji();
   const wanted = new Set(hexcodes ?? all.map(({ hexcode }) => hexcode));
   const emoji = all.filter(({ hexcode }) => wanted.has(hexcode));
-  const drawn = {} as Record<Vendor, Emoji[]>;
-  const missing = {} as Record<Vendor, string[]>;
-  const rounds = VENDORS.length + TRAINING_VENDORS.length;
+  const drawn = new Map<Vendor, Emoji[]>();
+  const missing: Partial<Record<Vendor, string[]>> = {};
+  const rounds = vendors.length + trained.length;
   let round = 0;
-  for (const vendor of VENDORS) {
+  for (const vendor of vendors) {
     // One vendor's icons at a time: they take hundreds of megabytes.
     const { set, names } = loadVendor(vendor, emoji);
-    drawn[vendor] = emoji.filter(({ hexcode }) => names.has(hexcode));
+    const found = emoji.filter(({ hexcode }) => names.has(hexcode));
+    drawn.set(vendor, found);
     missing[vendor] = emoji.filter(({ hexcode }) => !names.has(hexcode)).map(({ name }) => name);
-    const trained = TRAINING_VENDORS.some((name) => name === vendor);
-    for (const outlined of trained ? [false, true] : [false]) {
+    for (const outlined of vendor === UNSEEN_VENDOR ? [false] : [false, true]) {
       const into = outlined ? outlinedFolder(vendor) : vendor;
       await mkdir(join(folder, into), { recursive: true });
       let done = round++ * emoji.length;
-      await forEachConcurrently(drawn[vendor], async ({ hexcode }) => {
+      await forEachConcurrently(found, async ({ hexcode }) => {
         const outline = outlined ? outlineOf(vendor, hexcode) : undefined;
         const svg = iconSvg(set, names.get(hexcode)!, 2 * size, outline);
         await renderOnce(svg, size, join(folder, picturePath(into, hexcode)));
@@ -190,25 +192,25 @@ async function forEachConcurrently<T>(
 async function writeLists(
   folder: string,
   all: readonly Emoji[],
-  drawn: Readonly<Record<Vendor, readonly Emoji[]>>,
+  drawn: ReadonlyMap<Vendor, readonly Emoji[]>,
   missing: EmojiReport["missing"],
 ): Promise<EmojiReport> {
   const captions = trainingCaptions(all);
-  const trained = (into: (vendor: Vendor) => string) =>
-    TRAINING_VENDORS.flatMap((vendor) =>
-      drawn[vendor].map(({ hexcode }) => ({
-        path: picturePath(into(vendor), hexcode),
-        captions: captions.get(hexcode)!,
-      })),
-    );
-  const trainedHexcodes = new Set(
-    TRAINING_VENDORS.flatMap((vendor) => drawn[vendor].map(({ hexcode }) => hexcode)),
+  const drawings = [...drawn].flatMap(([vendor, found]) =>
+    vendor === UNSEEN_VENDOR ? [] : found.map(({ hexcode }) => ({ vendor, hexcode })),
   );
-  const unseenStyle = drawn[UNSEEN_VENDOR]
+  const trained = (into: (vendor: Vendor) => string) =>
+    drawings.map(({ vendor, hexcode }) => ({
+      path: picturePath(into(vendor), hexcode),
+      captions: captions.get(hexcode)!,
+    }));
+  const trainedHexcodes = new Set(drawings.map(({ hexcode }) => hexcode));
+  const unseenStyle = drawn
+    .get(UNSEEN_VENDOR)!
     .filter(({ hexcode }) => trainedHexcodes.has(hexcode))
     .map(({ hexcode, name }) => ({ path: picturePath(UNSEEN_VENDOR, hexcode), captions: [name] }));
   const heldOut = heldOutKeywords(all);
-  const unseenWording = drawn[WORDING_VENDOR].map(({ hexcode, keywords }) => ({
+  const unseenWording = drawn.get(WORDING_VENDOR)!.map(({ hexcode, keywords }) => ({
     path: picturePath(WORDING_VENDOR, hexcode),
     keywords: keywords.filter((keyword) => heldOut.has(comparable(keyword))),
   }));
@@ -223,11 +225,11 @@ async function writeLists(
   const { queries } = await readHeldOutWording(folder);
   return {
     pictures: Object.fromEntries(
-      VENDORS.map((vendor) => [
+      [...drawn].map(([vendor, found]) => [
         vendor,
-        vendor === UNSEEN_VENDOR ? unseenStyle.length : drawn[vendor].length,
+        vendor === UNSEEN_VENDOR ? unseenStyle.length : found.length,
       ]),
-    ) as Record<Vendor, number>,
+    ),
     missing,
     heldOutKeywords: queries.length,
     heldOutKeywordsOfSeenWords: queries.filter(({ wordsSeen }) => wordsSeen).length,

@@ -1,5 +1,5 @@
 /**
- * `npm start`: trains a model on emoji of three makers, measures it on a fourth's and on words it was
+ * `npm start`: trains a model on emoji of some makers, measures it on another's and on words it was
  * not taught, and serves a page to search them. `npm start -- --help` lists the options.
  */
 import { readFile, writeFile } from "node:fs/promises";
@@ -14,7 +14,7 @@ import { runFiles, train } from "../src/train/index.js";
 import { ClipsmithError } from "../src/util/errors.js";
 import { prepareEmoji, readHeldOutWording, readTraining, readUnseenStyle } from "./emoji.js";
 import { pixelBaseline } from "./pixels.js";
-import { recipe } from "./recipe.js";
+import { type Recipe, recipe } from "./recipe.js";
 
 interface Options {
   readonly once?: true;
@@ -23,7 +23,6 @@ interface Options {
   readonly port: number;
 }
 
-const EMOJI = ".cache/emoji";
 const METRICS = "metrics.json";
 
 function positive(text: string): number {
@@ -51,12 +50,17 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Trains into `run`, unless that was done before; a run that was killed goes on. */
-async function trainOnce(run: string, { minutes, retrain }: Options): Promise<void> {
+async function trainOnce(
+  run: string,
+  emoji: string,
+  { vendors: _, ...newRun }: Recipe,
+  { minutes, retrain }: Options,
+): Promise<void> {
   if (!retrain && (await exists(join(run, modelFiles.weights)))) {
     console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
     return;
   }
-  const lists = ["train.jsonl", "outlined.jsonl"].map((list) => readCollection(join(EMOJI, list)));
+  const lists = ["train.jsonl", "outlined.jsonl"].map((list) => readCollection(join(emoji, list)));
   const samples = (await Promise.all(lists)).flatMap((collection) => collection.samples);
   const resume = !retrain && (await exists(join(run, runFiles.training)));
   console.log(
@@ -64,7 +68,7 @@ async function trainOnce(run: string, { minutes, retrain }: Options): Promise<vo
       `${minutes} ${minutes === 1 ? "minute" : "minutes"} ...`,
   );
   const result = await train({
-    ...recipe(minutes),
+    ...newRun,
     out: run,
     samples,
     resume,
@@ -77,8 +81,8 @@ async function trainOnce(run: string, { minutes, retrain }: Options): Promise<vo
 }
 
 /** Names against drawings in a style that was not trained on, one to one. */
-async function measureUnseenStyle(model: Embedder): Promise<RetrievalResult> {
-  const { pictures, names } = await readUnseenStyle(EMOJI);
+async function measureUnseenStyle(model: Embedder, emoji: string): Promise<RetrievalResult> {
+  const { pictures, names } = await readUnseenStyle(emoji);
   return retrieval({
     texts: await model.embedTexts(names),
     pictures: (await model.embedPictures(pictures)).embeddings,
@@ -88,8 +92,8 @@ async function measureUnseenStyle(model: Embedder): Promise<RetrievalResult> {
 }
 
 /** Keywords that were not trained on, against all pictures of one maker. */
-async function measureUnseenWording(model: Embedder): Promise<RetrievalResult> {
-  const { pictures, queries } = await readHeldOutWording(EMOJI);
+async function measureUnseenWording(model: Embedder, emoji: string): Promise<RetrievalResult> {
+  const { pictures, queries } = await readHeldOutWording(emoji);
   return retrieval({
     texts: await model.embedTexts(queries.map(({ text }) => text)),
     pictures: (await model.embedPictures(pictures)).embeddings,
@@ -98,10 +102,10 @@ async function measureUnseenWording(model: Embedder): Promise<RetrievalResult> {
   });
 }
 
-async function measure(run: string, model: Embedder): Promise<void> {
-  const unseenStyle = await measureUnseenStyle(model);
-  const unseenWording = await measureUnseenWording(model);
-  const pixels = await pixelBaseline(await readTraining(EMOJI), await readUnseenStyle(EMOJI));
+async function measure(run: string, emoji: string, model: Embedder): Promise<void> {
+  const unseenStyle = await measureUnseenStyle(model, emoji);
+  const unseenWording = await measureUnseenWording(model, emoji);
+  const pixels = await pixelBaseline(await readTraining(emoji), await readUnseenStyle(emoji));
   console.log(
     `A style never seen: ${unseenStyle.pictures} drawings by OpenMoji, by name\n` +
       `${formatRetrieval(unseenStyle, { pixels })}\n\n` +
@@ -113,9 +117,9 @@ async function measure(run: string, model: Embedder): Promise<void> {
   console.log(`These figures are in ${join(run, METRICS)}.\n`);
 }
 
-async function indexAll(run: string, model: Embedder) {
-  const training = await readTraining(EMOJI);
-  const unseen = await readUnseenStyle(EMOJI);
+async function indexAll(run: string, emoji: string, model: Embedder) {
+  const training = await readTraining(emoji);
+  const unseen = await readUnseenStyle(emoji);
   const samples = [training, unseen].flatMap(({ pictures, names }) =>
     pictures.map((picture, i): Sample => ({ picture, captions: [names[i]!] })),
   );
@@ -126,15 +130,18 @@ async function indexAll(run: string, model: Embedder) {
 async function main(): Promise<void> {
   const options = parseArguments();
   const run = join("runs", options.minutes === 5 ? "emoji" : `emoji-${options.minutes}min`);
-  await prepareEmoji(EMOJI, {
+  const chosen = recipe(options.minutes);
+  const emoji = join(".cache", `emoji-${chosen.vendors.length}`);
+  await prepareEmoji(emoji, {
+    vendors: chosen.vendors,
     onProgress: (done, total) => {
       if (done % 1000 === 0 || done === total) console.log(`Drawing emoji: ${done} of ${total}`);
     },
   });
-  await trainOnce(run, options);
-  const model = await Model.load(run);
-  await measure(run, model);
-  const index = await indexAll(run, model);
+  await trainOnce(run, emoji, chosen, options);
+  const model = await Model.load(run, {}, chosen.parts);
+  await measure(run, emoji, model);
+  const index = await indexAll(run, emoji, model);
   if (options.once) {
     await index.close();
     await model.release();

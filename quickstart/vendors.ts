@@ -7,10 +7,23 @@ const require = createRequire(import.meta.url);
 /** The makers of emoji pictures to train on. */
 export const TRAINING_VENDORS = ["noto", "twemoji", "fluent-emoji"] as const;
 
+/** More makers, and these makers' other sets, for long trainings; none draws all emoji. */
+export const MORE_VENDORS = [
+  "noto-v1",
+  "fluent-emoji-flat",
+  "fluent-emoji-high-contrast",
+  "emojione",
+  "emojione-v1",
+  "emojione-monotone",
+  "fxemoji",
+  "streamline-emojis",
+] as const;
+
 /** The maker whose drawing style is never trained on. */
 export const UNSEEN_VENDOR = "openmoji";
 
-export type Vendor = (typeof TRAINING_VENDORS)[number] | typeof UNSEEN_VENDOR;
+export type TrainingVendor = (typeof TRAINING_VENDORS | typeof MORE_VENDORS)[number];
+export type Vendor = TrainingVendor | typeof UNSEEN_VENDOR;
 
 /** What an alias may change about its parent; `rotate` counts quarter turns clockwise. */
 interface Transformation {
