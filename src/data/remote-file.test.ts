@@ -207,6 +207,7 @@ test("a shard is whole in spite of faults; given up, it keeps what came", async 
     where: "web.tar",
     reason:
       "the shard cannot be read: the server answered 503 Service Unavailable, at byte 40000, in 3 tries",
+    rest: true,
   });
 });
 

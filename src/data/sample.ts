@@ -11,7 +11,10 @@ export interface Sample {
 
 /** A file or row that was left out, and why. */
 export interface Skipped {
-  /** Path of the file, with a line number for a row of a list. */
+  /** Path of the file, with a line number for a row of a list; `shard.tar/key`; the shard's name. */
   readonly where: string;
+  /** What is wrong, in words that can be counted, and often more about it: `kind: detail`. */
   readonly reason: string;
+  /** Stands for all that would have come after it in its shard. */
+  readonly rest?: true;
 }

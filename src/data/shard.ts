@@ -25,7 +25,7 @@ export function shardOf(
         }
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        if (index >= start) yield { where: name, reason: error.message };
+        if (index >= start) yield { where: name, reason: error.message, rest: true };
       }
     },
   };

@@ -16,9 +16,10 @@ export interface Shard {
   readonly name: string;
   /**
    * Its samples, and what had to be left out, from the `start`-th such entry on (default 0): always
-   * the same entries in the same order, read as they are asked for.
+   * the same entries in the same order, read as they are asked for. A shard that cannot be read, or not
+   * any further, ends with an entry that says so, its `rest` set.
    *
-   * @throws ClipsmithError when the shard cannot be read at all
+   * @throws ClipsmithError for what concerns the whole source: a table without a column of captions
    */
   read(start?: number): AsyncIterable<SourceSample | Skipped>;
 }
