@@ -48,7 +48,7 @@ test("wrong settings are named with the nearest right one, before anything is wr
   const cases: [args: string[], message: RegExp][] = [
     [["--batchsize", "8"], /unknown option '--batchsize'\n\(Did you mean --batch-size\?\)/],
     [["--steps", "many"], /'--steps <n>' argument 'many' is invalid\. It is not a number/],
-    [["--preset", "tny"], /Allowed choices are tiny, small, base, vit-b-32/],
+    [["--preset", "tny"], /Allowed choices are laptop, small, base, vit-b-32/],
     [["--minutes", "2"], /'--minutes <n>' cannot be used with option '--steps <n>'/],
     [["--set", "clip.textEncDept=3"], /textEncDept=3: model\.clip: .*mean "textEncDepth"\?/],
     [["--set", "training.augment.rotat=3"], /training\.augment: .*mean "rotate"\?/],
@@ -57,10 +57,16 @@ test("wrong settings are named with the nearest right one, before anything is wr
       /--set traning\.seed=3: there is no option "traning".*"training"/,
     ],
     [["--set", "seed"], /--set seed: expected a path and a value, such as clip\.textEncDepth=3/],
-    [["--batch-size", "1"], /^--batch-size: training\.batchSize: Too small/],
+    [
+      ["--batch-size", "1"],
+      /^--batch-size: training\.batchSize: expected an integer from 2, got 1/,
+    ],
     [["--image-size", "18"], /visualImageSize \(18\) must be a multiple of visualPatchSize \(4\)/],
-    [["--config", config], /wrong\.json: model\.clip: .*"textHeds"; did you mean "textHeads"\?/],
-    [["--config", broken], /Cannot read the settings in .*broken\.json: /],
+    [
+      ["--config", config],
+      /wrong\.json:1:19: model\.clip: .*"textHeds"; did you mean "textHeads"\?/,
+    ],
+    [["--config", broken], /broken\.json:1:2: Flow map must end with a }/],
     [["--config", join(folder, "none.json")], /none\.json: ENOENT/],
     [["--tokenizer", join(folder, "none.json")], /Can't load the tokenizer .*none\.json: ENOENT/],
     [["--tokenizer", "openai", "--vocabulary-size", "300"], /cannot be used with/],

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { ClipsmithError } from "../util/errors.js";
+import { configCommand } from "./config.js";
 import { evalCommand } from "./eval.js";
 import { exportCommand } from "./export.js";
 import { importCommand } from "./import.js";
@@ -30,6 +31,7 @@ From a folder of pictures, each with a .txt file of captions beside it, to a sea
   );
 const commands = [
   trainCommand,
+  configCommand,
   evalCommand,
   indexCommand,
   searchCommand,

@@ -1,23 +1,25 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod";
-import { type PresetName, presets } from "../clip/index.js";
-import { modelFiles, modelSettingsSchema } from "../model/index.js";
-import { type NewRun, runFiles, trainingOptionsSchema } from "../train/index.js";
+import { dirname, join, resolve } from "node:path";
+import { modelFiles } from "../model/index.js";
+import {
+  DEFAULT_PRESET,
+  type NewRun,
+  type PresetName,
+  presets,
+  runConfigSchema,
+  runFiles,
+  type TrainingOptions,
+} from "../train/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { parseOptions } from "../util/options.js";
-import { isTree, merge, nested, parseSetting, readConfig, type Tree } from "./settings-tree.js";
-
-/** What a configuration file may hold. */
-const settingsSchema = z.strictObject({
-  model: modelSettingsSchema.partial().optional(),
-  training: trainingOptionsSchema.optional(),
-  tokenizer: z.string().optional(),
-  vocabularySize: z.int().min(258).optional(),
-});
+import { optionProblems } from "../util/options.js";
+import { checkGiven } from "./check-settings.js";
+import { readSettingsFile } from "./settings-file.js";
+import { isTree, merge, nested, parseSetting, type Tree } from "./settings-tree.js";
 
 /** Options of `clipsmith train` that stand for a setting each. */
 export const shorthands = {
+  preset: ["preset"],
+  out: ["out"],
   minutes: ["training", "minutes"],
   steps: ["training", "steps"],
   batchSize: ["training", "batchSize"],
@@ -34,20 +36,29 @@ export const shorthands = {
 
 /** Where a new run's settings come from. */
 export interface SettingsFlags
-  extends Partial<Record<Exclude<keyof typeof shorthands, "tokenizer">, number>> {
+  extends Partial<
+    Record<Exclude<keyof typeof shorthands, "tokenizer" | "preset" | "out">, number>
+  > {
   readonly tokenizer?: string;
   /** Folder of the model to start from, and which of its parameters are taken. */
   readonly init?: string;
   readonly initOnly?: string;
   readonly preset?: PresetName;
-  /** Path of a JSON file. */
+  readonly out?: string;
+  /** Path of a file in YAML, JSON or TypeScript. */
   readonly config?: string;
   /** Each `path=value`. */
   readonly set?: readonly string[];
 }
 
-/** The preset that a run starts from where none is named. */
-export const DEFAULT_PRESET: PresetName = "tiny";
+/** What is settled before a run: what it is told, and what it is about. */
+export interface RunSettings
+  extends Pick<NewRun, "model" | "training" | "tokenizer" | "vocabularySize"> {
+  /** The collection to train on. */
+  readonly data?: string;
+  /** Folder of the run. */
+  readonly out?: string;
+}
 
 /**
  * The settings of a new run: those of the preset, of the configuration file, of the shorthand options
@@ -55,37 +66,82 @@ export const DEFAULT_PRESET: PresetName = "tiny";
  *
  * @throws ClipsmithError naming where an unknown or wrong setting stands.
  */
-export function newRunSettings(
-  flags: SettingsFlags,
-): Pick<NewRun, keyof typeof settingsSchema.shape> {
-  const given = givenSettings({ ...flags, preset: undefined });
+export async function newRunSettings(flags: SettingsFlags): Promise<RunSettings> {
+  const { preset: named, ...given } = await givenSettings(flags);
+  checkGiven(given);
   // Otherwise the model that a run starts from has its own shape.
   const fromInit = isTree(given.training) && given.training.init !== undefined;
-  const preset = flags.preset ?? (fromInit ? undefined : DEFAULT_PRESET);
-  return merge(preset ? { model: { clip: presets[preset].clip } } : {}, given);
+  const preset = named ?? (fromInit ? undefined : DEFAULT_PRESET);
+  return preset ? overlay(presetSettings(preset as PresetName, given), given) : given;
 }
 
-/** The settings that were asked for, without those of a preset that was not. */
-function givenSettings(
-  flags: Omit<SettingsFlags, "preset"> & { preset?: PresetName | undefined },
-): Tree {
-  const layers: [where: string, tree: Tree][] = [];
-  if (flags.preset) layers.push(["--preset", { model: { clip: presets[flags.preset].clip } }]);
-  if (flags.config !== undefined) layers.push([flags.config, readConfig(flags.config)]);
+/** A preset as settings; its warm-up is a tenth of a run whose steps it would outlast. */
+function presetSettings(preset: PresetName, { training = {} }: Tree): Tree {
+  const { clip, training: usual } = presets[preset];
+  const { steps = Number.POSITIVE_INFINITY } = training as TrainingOptions;
+  const warmupSteps = usual.warmupSteps < steps ? usual.warmupSteps : Math.floor(steps / 10);
+  return { model: { clip }, training: { ...usual, warmupSteps } };
+}
+
+/** The settings that were asked for, without those of a preset. */
+async function givenSettings(flags: SettingsFlags): Promise<Tree> {
+  const layers: [place: (path: readonly string[]) => string, tree: Tree][] = [];
+  if (flags.config !== undefined) {
+    const { tree, place } = await readSettingsFile(flags.config);
+    layers.push([place, besideFile(tree, flags.config)]);
+  }
   for (const [name, path] of Object.entries(shorthands)) {
     const value = flags[name as keyof typeof shorthands];
     const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    if (value !== undefined) layers.push([flag, nested(path, value)]);
+    if (value !== undefined) layers.push([() => flag, nested(path, value)]);
   }
   if (flags.init !== undefined) {
     const init = { from: flags.init, ...(flags.initOnly && { only: flags.initOnly }) };
-    layers.push(["--init", { training: { init } }]);
+    layers.push([() => "--init", { training: { init } }]);
   } else if (flags.initOnly !== undefined) {
     throw new ClipsmithError("--init-only: name the model by --init.");
   }
-  for (const setting of flags.set ?? []) layers.push([`--set ${setting}`, parseSetting(setting)]);
-  for (const [where, tree] of layers) parseOptions(settingsSchema, tree, where);
-  return layers.reduce<Tree>((settings, [, tree]) => merge(settings, tree), {});
+  for (const setting of flags.set ?? []) {
+    layers.push([() => `--set ${setting}`, parseSetting(setting)]);
+  }
+  for (const [place, tree] of layers) {
+    const problems = optionProblems(runConfigSchema, tree);
+    if (problems.length === 0) continue;
+    throw new ClipsmithError(
+      problems.map(({ path, message }) => `${place(path)}: ${message}`).join("\n"),
+    );
+  }
+  return layers.reduce<Tree>((settings, [, tree]) => overlay(settings, tree), {});
+}
+
+/** Two settings that mean the same otherwise: who gives one takes the other back. */
+const alternatives = [["minutes", "steps"]] as const;
+
+/** {@link merge}, where a length of one kind replaces one of the other kind. */
+function overlay(under: Tree, over: Tree): Tree {
+  const merged = merge(under, over);
+  const given = isTree(over.training) ? over.training : {};
+  if (!isTree(merged.training)) return merged;
+  const training = { ...merged.training };
+  for (const [one, other] of alternatives) {
+    if (one in given && !(other in given)) delete training[other];
+    if (other in given && !(one in given)) delete training[one];
+  }
+  return { ...merged, training };
+}
+
+/** Paths in a file are relative to it, so that it means the same wherever the command is run. */
+function besideFile(tree: Tree, file: string): Tree {
+  const beside = (path: unknown) =>
+    typeof path === "string" ? resolve(dirname(file), path) : path;
+  const merged = { ...tree };
+  for (const name of ["data", "out", "tokenizer"]) {
+    if (name in tree && tree[name] !== "openai") merged[name] = beside(tree[name]);
+  }
+  const { training } = tree;
+  if (!isTree(training) || !isTree(training.init)) return merged;
+  const init = { ...training.init, from: beside(training.init.from) };
+  return { ...merged, training: { ...training, init } };
 }
 
 /**
@@ -93,9 +149,15 @@ function givenSettings(
  *
  * @throws ClipsmithError naming the settings that differ.
  */
-export function checkResumedSettings(run: string, flags: SettingsFlags): void {
-  const { model: givenModel = {}, training: givenTraining = {} } = givenSettings(flags);
-  const given = { model: givenModel, training: givenTraining };
+export async function checkResumedSettings(run: string, flags: SettingsFlags): Promise<void> {
+  const {
+    preset,
+    model: givenModel = {},
+    training: givenTraining = {},
+  } = await givenSettings(flags);
+  const asked = { model: givenModel, training: givenTraining };
+  const given =
+    preset === undefined ? asked : overlay(presetSettings(preset as PresetName, asked), asked);
   const model = readJson(join(run, modelFiles.config));
   const training = readJson(join(run, runFiles.training));
   // Where there is no run, resuming says so.

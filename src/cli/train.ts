@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { CLIP, presets } from "../clip/index.js";
+import { CLIP } from "../clip/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
+import { DEFAULT_PRESET, presets } from "../train/presets.js";
+import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, number, repeated, withRuntimeOptions } from "./arguments.js";
 import { counted, print, skippedLines, warn } from "./print.js";
@@ -15,7 +17,6 @@ import {
 import type { SettingsFlags } from "./train-settings.js";
 
 interface TrainFlags extends SettingsFlags, RuntimeOptions {
-  readonly out?: string;
   readonly resume?: boolean;
   readonly overwrite?: boolean;
 }
@@ -32,8 +33,9 @@ export function trainCommand(): Command {
     .summary("train a model on pictures with captions")
     .description("Trains a model on pictures with captions.")
     .argument(
-      "<collection>",
-      "folder of pictures, each with a .txt file of captions beside it, or a .csv, .tsv or .jsonl list",
+      "[collection]",
+      "folder of pictures, each with a .txt file of captions beside it, or a .csv, .tsv or .jsonl list; " +
+        "default: that of --config",
     )
     .option("--out <run>", "folder for the model; default: runs/NAME OF THE COLLECTION")
     .addOption(
@@ -43,14 +45,15 @@ export function trainCommand(): Command {
     )
     .option("--steps <n>", "how long to train, in steps", number)
     .addOption(
-      new Option("--preset <name>", "shape of the model, see below; default: tiny").choices(
-        Object.keys(presets),
-      ),
+      new Option(
+        "--preset <name>",
+        `model and training to start from, see below; default: ${DEFAULT_PRESET}`,
+      ).choices(Object.keys(presets)),
     )
-    .option("--batch-size <n>", "pictures in a step; default: 256, or all", number)
-    .option("--learning-rate <x>", "the highest learning rate; default: 0.0005", number)
-    .option("--weight-decay <x>", "decay of the weights; default: 0.2", number)
-    .option("--warmup-steps <n>", "steps of growing learning rate; default: 50", number)
+    .option("--batch-size <n>", "pictures in a step; default: the preset's, or all", number)
+    .option("--learning-rate <x>", "the highest learning rate; default: the preset's", number)
+    .option("--weight-decay <x>", "decay of the weights; default: the preset's", number)
+    .option("--warmup-steps <n>", "steps of growing learning rate; default: the preset's", number)
     .option("--seed <n>", "equal seeds give equal runs; default: 0", number)
     .option("--image-size <px>", "width and height of pictures; default: the preset's", number)
     .option("--patch-size <px>", "width and height of patches; default: the preset's", number)
@@ -80,7 +83,7 @@ export function trainCommand(): Command {
     )
     .option(
       "--config <file>",
-      "settings as JSON: {model: {clip, preprocessing}, training, tokenizer, vocabularySize}",
+      "settings in YAML, JSON or TypeScript; `clipsmith config` prints one to edit",
     )
     .addOption(
       new Option("--resume", "go on with the run in --out, from its newest checkpoint").conflicts(
@@ -97,17 +100,15 @@ ${presetLines.join("\n")}
 Examples:
   clipsmith train photos --minutes 10
   clipsmith train photos.csv --out runs/rotated --set training.augment.rotate=10
-  clipsmith train photos --resume`,
+  clipsmith train photos --resume
+  clipsmith config > run.yaml
+  clipsmith train photos --config run.yaml`,
     );
   return withRuntimeOptions(command).action(trainRun);
 }
 
-async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
-  const {
-    out = join("runs", collectionName(collection)),
-    resume = false,
-    overwrite = false,
-  } = flags;
+async function trainRun(argument: string | undefined, flags: TrainFlags): Promise<void> {
+  const { resume = false, overwrite = false } = flags;
   const runtime = await checkRuntime(flags);
   const [{ readCollection }, { train }, { checkResumedSettings, newRunSettings }] =
     await Promise.all([
@@ -115,8 +116,15 @@ async function trainRun(collection: string, flags: TrainFlags): Promise<void> {
       import("../train/index.js"),
       import("./train-settings.js"),
     ]);
-  const settings = newRunSettings(flags);
-  if (resume) checkResumedSettings(out, flags);
+  const { data, out: folder, ...settings } = await newRunSettings(flags);
+  const collection = argument ?? data;
+  if (collection === undefined) {
+    throw new ClipsmithError(
+      "Which pictures? Name their collection, as in `clipsmith train photos`, or as `data` in the file of --config.",
+    );
+  }
+  const out = folder ?? join("runs", collectionName(collection));
+  if (resume) await checkResumedSettings(out, flags);
 
   const signal = stopOnSignals();
   const { samples, skipped } = await readCollection(collection);

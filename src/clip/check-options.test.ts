@@ -92,10 +92,7 @@ const refusals: readonly [options: ClipOptions, message: string, parts?: ClipPar
       "together: what is given to them is taken from the contrastive loss",
     ownSsl,
   ],
-  [
-    { visualSslHiddenLayer: -1.5 },
-    "visualSslHiddenLayer: expected the place of a layer, a whole number, or its name",
-  ],
+  [{ visualSslHiddenLayer: -1.5 }, "visualSslHiddenLayer: expected an integer or text, got -1.5"],
 ];
 
 for (const [options, message, parts] of refusals) {

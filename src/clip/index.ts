@@ -19,7 +19,6 @@ export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-opt
 export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
 export { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
 export type { ClipParts, ImageEncoder, TextEncoder, VisualSsl } from "./parts.js";
-export { type Preset, type PresetName, presets } from "./presets.js";
 export { sigmoidLoss } from "./sigmoid.js";
 export {
   globalSimilarities,

@@ -77,9 +77,7 @@ export const clipOptionsSchema = z.strictObject({
    * What of the image encoder it sees: a part by its place, counted from the end if negative, or by its
    * name; -1 is the output.
    */
-  visualSslHiddenLayer: z
-    .union([z.int(), z.string()], "expected the place of a layer, a whole number, or its name")
-    .default(-1),
+  visualSslHiddenLayer: z.union([z.int(), z.string()]).default(-1),
   /** Width of its projections; 256 for SimSiam and 128 for SimCLR by default. */
   visualSslProjectionSize: size.optional(),
   /** Width of the hidden layers of its heads. */

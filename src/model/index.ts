@@ -8,6 +8,7 @@ export {
   type ModelConfigInput,
   modelConfigSchema,
   modelSettingsSchema,
+  preprocessingSchema,
   textEncoding,
 } from "./config.js";
 export type { Embedder, FailedPicture, PictureSource } from "./embedder.js";

@@ -1,15 +1,17 @@
 import { z } from "zod";
 import { sslAugmentation } from "../data/index.js";
 
-const range = z
-  .tuple([z.number().positive(), z.number().positive()])
-  .refine(([least, most]) => least <= most, "the first must not exceed the second");
+const rangeOf = (number: z.ZodNumber) =>
+  z
+    .tuple([number, number])
+    .refine(([least, most]) => least <= most, "the first must not exceed the second");
+const range = rangeOf(z.number().positive());
 const fraction = z.number().min(0).max(1);
 
 /** Random changes to training pictures; what is left out stays off. */
 export const augmentSchema = z.strictObject({
   /** Random resized crop: least and most of the area kept. */
-  crop: range.refine(([, most]) => most <= 1, "no more than all, 1, can be kept").optional(),
+  crop: rangeOf(z.number().positive().max(1)).optional(),
   /** Greatest turn either way, in degrees. */
   rotate: z.number().min(0).max(180).optional(),
   /** Greatest shift along each axis, as a fraction of the size. */

@@ -1,11 +1,21 @@
 import { z } from "zod";
 import { ClipsmithError } from "./errors.js";
+import { inWords, optionType } from "./option-type.js";
+
+/** One thing that is wrong with options. */
+export interface OptionProblem {
+  /** Names from the outermost object to the option. */
+  readonly path: readonly string[];
+  /** What is wrong, and what is allowed; with the path in front, unless that is empty. */
+  readonly message: string;
+}
 
 /**
  * Checks options against a schema and fills in its defaults.
  *
  * @param where what the options are for, as the message should call it.
- * @throws ClipsmithError naming every option that is unknown (with the nearest known name) or wrong.
+ * @throws ClipsmithError naming every option that is unknown (with the nearest known name) or wrong (with
+ *   what was given and what is allowed).
  */
 export function parseOptions<S extends z.ZodObject>(
   schema: S,
@@ -14,31 +24,83 @@ export function parseOptions<S extends z.ZodObject>(
 ): z.infer<S> {
   const result = schema.safeParse(options);
   if (result.success) return result.data;
-  const problems = result.error.issues.flatMap((issue) => {
-    const path = issue.path.join(".");
-    const messages =
-      issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => unknownOption(key, optionsAt(schema, issue.path)))
-        : [issue.message];
-    return messages.map((message) => (path === "" ? message : `${path}: ${message}`));
-  });
-  throw new ClipsmithError(`${where}: ${problems.join("; ")}`);
+  const problems = problemsOf(schema, options, result.error.issues);
+  throw new ClipsmithError(`${where}: ${problems.map(({ message }) => message).join("; ")}`);
 }
 
-/** Names of the options of the object at a path inside a schema. */
-function optionsAt(schema: z.ZodObject, path: readonly PropertyKey[]): string[] {
-  let at: unknown = schema;
-  for (const key of path) {
-    at = at instanceof z.ZodObject ? at.shape[String(key)] : undefined;
-    while (
-      at instanceof z.ZodDefault ||
-      at instanceof z.ZodPrefault ||
-      at instanceof z.ZodOptional
-    ) {
-      at = at.unwrap();
+/** All that is wrong with options, nothing if they fit. */
+export function optionProblems(schema: z.ZodObject, options: unknown): OptionProblem[] {
+  const { error } = schema.safeParse(options);
+  return error ? problemsOf(schema, options, error.issues) : [];
+}
+
+function problemsOf(
+  schema: z.ZodObject,
+  options: unknown,
+  issues: readonly z.core.$ZodIssue[],
+): OptionProblem[] {
+  const problems = issues.flatMap((issue) => {
+    const { path, option, value } = optionAt(schema, options, issue.path);
+    const told = (message: string, within = path) => ({
+      path: within,
+      message: path.length > 0 ? `${path.join(".")}: ${message}` : message,
+    });
+    if (issue.code === "unrecognized_keys") {
+      return issue.keys.map((key) => {
+        const within = option instanceof z.ZodObject ? pathWithin(option, key) : undefined;
+        const known = option instanceof z.ZodObject ? Object.keys(option.shape) : [];
+        const message = within
+          ? `there is no option "${key}"; did you mean "${within.join(".")}"?`
+          : unknownOption(key, known);
+        return told(message, [...path, key]);
+      });
     }
+    const isGiven = value !== undefined;
+    const given = isGiven ? `, got ${written(value)}` : "";
+    // What a schema's author says of several values together is not about any one of them.
+    if (issue.code === "custom") return told(issue.message + (isObject(value) ? "" : given));
+    return told(`${isGiven ? "" : "missing; "}expected ${inWords(option)}${given}`);
+  });
+  // Two numbers of one list that are both wrong are one wrong option.
+  const byMessage = new Map(problems.map((problem) => [problem.message, problem]));
+  return [...byMessage.values()];
+}
+
+/** The innermost option on the way to a value, and what was given for it. */
+function optionAt(schema: z.ZodObject, options: unknown, path: readonly PropertyKey[]) {
+  let option: z.ZodType = schema;
+  let value = options;
+  const names: string[] = [];
+  for (const key of path) {
+    if (!(option instanceof z.ZodObject)) break;
+    const inner: unknown = option.shape[String(key)];
+    if (!(inner instanceof z.ZodType)) break;
+    option = optionType(inner);
+    value = isObject(value) ? value[String(key)] : undefined;
+    names.push(String(key));
   }
-  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+  return { path: names, option, value };
+}
+
+/** Where an option of that very name is, at any depth. */
+function pathWithin(schema: z.ZodObject, name: string): string[] | undefined {
+  if (name in schema.shape) return [name];
+  for (const [outer, inner] of Object.entries(schema.shape)) {
+    const type = optionType(inner as z.ZodType);
+    const path = type instanceof z.ZodObject ? pathWithin(type, name) : undefined;
+    if (path) return [outer, ...path];
+  }
+  return undefined;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A value as a message shows it. JSON knows no NaN or infinity. */
+function written(value: unknown): string {
+  const text = (typeof value !== "number" && JSON.stringify(value)) || String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 /** Says that there is no such option, and which one was perhaps meant. */
