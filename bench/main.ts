@@ -1,12 +1,14 @@
-/** `npm run bench -- NAME`: prints for people, and as its last line one JSON object. */
+/** `npm run bench -- NAME [OPTIONS]`: prints for people, and as its last line one JSON object. */
+import { benchBinding } from "./binding/binding.js";
 import { benchObjectives } from "./objectives.js";
 import { benchRecompute } from "./recompute.js";
 import { benchStep } from "./step.js";
 
-const benchmarks: Record<string, () => Promise<object>> = {
+const benchmarks: Record<string, (options: readonly string[]) => Promise<object>> = {
   step: benchStep,
   objectives: benchObjectives,
   recompute: benchRecompute,
+  binding: benchBinding,
 };
 
 const name = process.argv[2] ?? "";
@@ -15,4 +17,4 @@ if (run === undefined) {
   console.error(`Name a benchmark: npm run bench -- ${Object.keys(benchmarks).join(" | ")}`);
   process.exit(1);
 }
-console.log(JSON.stringify(await run()));
+console.log(JSON.stringify(await run(process.argv.slice(3))));

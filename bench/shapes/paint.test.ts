@@ -61,7 +61,7 @@ test("every large shape covers more than any small one, and less than it would f
         return find(paint(scene, SIZE, random("size", i)), "red").count;
       };
       const [small, large] = [count("small"), count("large")];
-      const most = Math.PI * (0.22 * SIZE + 1) ** 2;
+      const most = Math.PI * (0.23 * SIZE + 1) ** 2;
       assert.ok(small > 15 && large > 2 * small && large < most, `${shape}: ${small}, ${large}`);
     }
   }

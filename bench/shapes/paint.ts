@@ -17,8 +17,8 @@ const PAINT: Readonly<Record<Colour, Rgb>> = {
 
 /** Least and greatest radius, as parts of the picture's width. */
 const RADIUS: Readonly<Record<Size, readonly [number, number]>> = {
-  small: [0.09, 0.12],
-  large: [0.18, 0.22],
+  small: [0.11, 0.14],
+  large: [0.19, 0.23],
 };
 
 /** Whether the first thing's coordinate along the axis is the smaller one. */
@@ -108,14 +108,14 @@ function clouds(stream: Random): Pattern {
  *
  * @returns [H, W, 3], 8 bits a channel, H = W = size.
  */
-export function paint(scene: Scene, size: number, stream: Random): Uint8ClampedArray {
+export function paint(scene: Scene, size: number, stream: Random): Uint8Array {
   const pixels = new Uint8ClampedArray(size * size * 3);
   paintBackground(pixels, size, stream);
   const places = place(scene, stream);
   paintThing(pixels, size, scene.first, places[0], stream);
   paintThing(pixels, size, scene.second, places[1], stream);
   addGrain(pixels, stream);
-  return pixels;
+  return new Uint8Array(pixels.buffer);
 }
 
 interface Place {
