@@ -6,8 +6,9 @@
  */
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { join, parse, resolve } from "node:path";
 import sharp from "sharp";
+import { readCollection, type Sample } from "../src/data/index.js";
 import { random } from "../src/util/random.js";
 import {
   iconSvg,
@@ -79,7 +80,7 @@ export async function prepareEmoji(
   const { size = 64, vendors: trained = TRAINING_VENDORS, hexcodes, onProgress } = options;
   const vendors: readonly Vendor[] = [...trained, UNSEEN_VENDOR];
   const version = [
-    `clipsmith-emoji-2 ${size} px`,
+    `clipsmith-emoji-3 ${size} px`,
     ...vendors.map((vendor) => `${vendor} ${packageVersion(vendor)}`),
     ...(hexcodes === undefined ? [] : [`only ${[...hexcodes].sort().join(" ")}`]),
   ].join(", ");
@@ -141,18 +142,44 @@ function outlineOf(vendor: Vendor, hexcode: string): Outline {
 }
 
 /**
- * Writes the picture unless it is there; a file under its final name is always whole.
+ * Writes the picture unless it is there; a file under its final name is always whole. What is drawn fills
+ * it, for makers leave margins of different widths, which say nothing of what is shown.
  *
  * @param svg twice as large as the picture: the SVG renderer's filters leave jagged edges at its own size.
  */
 async function renderOnce(svg: string, size: number, path: string): Promise<void> {
   if (await exists(path)) return;
-  const png = await sharp(Buffer.from(svg))
-    .resize(size, size)
+  const { data, info } = await sharp(Buffer.from(svg))
+    .ensureAlpha()
+    .raw()
+    .toBuffer({ resolveWithObject: true });
+  const png = await sharp(data, { raw: info })
+    .extract(drawnArea(data, info))
+    .resize(size, size, { fit: "contain", background: "#ffffff" })
     .flatten({ background: "#ffffff" })
     .png()
     .toBuffer();
   await writeWhole(path, png);
+}
+
+/** Below this opacity, of 255, there is nothing to see. */
+const VISIBLE = 16;
+
+/** The smallest rectangle with all that is visible of [H, W, 4] pixels; all of them if nothing is. */
+function drawnArea(pixels: Uint8Array, { width, height }: { width: number; height: number }) {
+  let [left, right, top, bottom] = [width, -1, height, -1];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (pixels[(y * width + x) * 4 + 3]! < VISIBLE) continue;
+      left = Math.min(left, x);
+      right = Math.max(right, x);
+      top = Math.min(top, y);
+      bottom = y;
+    }
+  }
+  if (bottom < 0) return { left: 0, top: 0, width, height };
+  top = Math.min(top, bottom);
+  return { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -255,6 +282,25 @@ export async function readTraining(
   folder: string,
 ): Promise<{ pictures: string[]; names: string[] }> {
   return readNamed(folder, "train.jsonl");
+}
+
+/**
+ * The samples of train.jsonl and outlined.jsonl, those of emoji that few makers draw several times, so that
+ * each emoji comes about equally often.
+ */
+export async function readTrainingSamples(folder: string): Promise<Sample[]> {
+  const lists = ["train.jsonl", "outlined.jsonl"].map((list) => readCollection(join(folder, list)));
+  const ofEmoji = new Map<string, Sample[]>();
+  for (const sample of (await Promise.all(lists)).flatMap(({ samples }) => samples)) {
+    const hexcode = parse(sample.picture).name;
+    const drawings = ofEmoji.get(hexcode) ?? [];
+    ofEmoji.set(hexcode, drawings);
+    drawings.push(sample);
+  }
+  const most = Math.max(...[...ofEmoji.values()].map((drawings) => drawings.length));
+  return [...ofEmoji.values()].flatMap((drawings) =>
+    Array.from({ length: Math.floor(most / drawings.length) }, () => drawings).flat(),
+  );
 }
 
 /** Pictures in the held-out style (absolute paths) and the emoji's name of each; no name comes twice. */

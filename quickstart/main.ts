@@ -5,14 +5,20 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { readCollection, type Sample } from "../src/data/index.js";
+import type { Sample } from "../src/data/index.js";
 import { formatRetrieval, type RetrievalResult, retrieval } from "../src/eval/index.js";
 import { type Embedder, Model, modelFiles } from "../src/model/index.js";
 import { buildIndex } from "../src/search/index.js";
 import { serve } from "../src/server/index.js";
 import { runFiles, train } from "../src/train/index.js";
 import { ClipsmithError } from "../src/util/errors.js";
-import { prepareEmoji, readHeldOutWording, readTraining, readUnseenStyle } from "./emoji.js";
+import {
+  prepareEmoji,
+  readHeldOutWording,
+  readTraining,
+  readTrainingSamples,
+  readUnseenStyle,
+} from "./emoji.js";
 import { pixelBaseline } from "./pixels.js";
 import { type Recipe, recipe } from "./recipe.js";
 
@@ -60,11 +66,11 @@ async function trainOnce(
     console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
     return;
   }
-  const lists = ["train.jsonl", "outlined.jsonl"].map((list) => readCollection(join(emoji, list)));
-  const samples = (await Promise.all(lists)).flatMap((collection) => collection.samples);
+  const samples = await readTrainingSamples(emoji);
+  const drawings = new Set(samples.map(({ picture }) => picture)).size;
   const resume = !retrain && (await exists(join(run, runFiles.training)));
   console.log(
-    `${resume ? "Going on training" : "Training"} on ${samples.length} pictures for about ` +
+    `${resume ? "Going on training" : "Training"} on ${drawings} pictures for about ` +
       `${minutes} ${minutes === 1 ? "minute" : "minutes"} ...`,
   );
   const result = await train({

@@ -67,9 +67,9 @@ function shortRecipe(minutes: number): Recipe {
 function longRecipe(minutes: number): Recipe {
   const augment: TrainingOptions["augment"] = {
     rotate: 20,
-    translate: 0.12,
-    scale: [0.7, 1.3],
-    colour: { brightness: 0.4, contrast: 0.5, saturation: 0.7, hue: 0.08 },
+    translate: 0.1,
+    scale: [0.75, 1.25],
+    colour: { brightness: 0.4, contrast: 0.5, saturation: 0.7, hue: 0.06 },
     greyscale: 0.15,
   };
   return {
