@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { type ParquetWriteOptions, parquetWriteBuffer } from "hyparquet-writer";
 import { ClipsmithError } from "../util/errors.js";
-import type { ByteFile } from "./byte-file.js";
+import { type ByteFile, Unreadable } from "./byte-file.js";
 import { parquetShard } from "./parquet-shard.js";
 import { entriesOf, memoryFile, tableOf } from "./testing.js";
 
@@ -167,6 +167,53 @@ test("a row group that cannot be decoded loses its own rows alone", async () => 
     assert.equal(where, `s.parquet:${row}`);
     assert.match(reason!, /^the row cannot be read: /);
   }
+});
+
+test("counts of rows that contradict each other are refused before they are believed", async () => {
+  const bytes = write(table(100), { rowGroupSize: 100 });
+  // 100 as a zigzag varint, wherever the table of contents has it: most are numbers of rows.
+  const footer = bytes.length - 8 - new DataView(bytes.buffer).getUint32(bytes.length - 8, true);
+  const at = bytes.lastIndexOf(0xc8);
+  assert.ok(at > footer && bytes[at + 1] === 0x01);
+  bytes.set([0xff, 0x7f], at);
+  assert.deepEqual(await read(bytes), [
+    ["s.parquet", "the shard is damaged: its counts of rows contradict each other"],
+  ]);
+});
+
+test("bytes that cannot be got end the shard, once, whatever the columns", async () => {
+  const image = texts(4).map((path) => ({ bytes: bytesOf("picture"), path }));
+  const bytes = write(
+    [
+      { name: "image", data: image },
+      { name: "caption", data: texts(4) },
+    ],
+    {
+      rowGroupSize: 2,
+      schema: [
+        { name: "root", num_children: 2 },
+        { name: "image", num_children: 2, repetition_type: "OPTIONAL" },
+        { name: "bytes", type: "BYTE_ARRAY", repetition_type: "OPTIONAL" },
+        { name: "path", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+        { name: "caption", type: "BYTE_ARRAY", converted_type: "UTF8" },
+      ],
+    },
+  );
+  let reads = 0;
+  const file: ByteFile = {
+    ...memoryFile(bytes),
+    async *read(start, end) {
+      // The table of contents, and what the first row group needs.
+      if (++reads > 2) throw new Unreadable("the shard cannot be read", "for a test");
+      yield* memoryFile(bytes).read(start, end);
+    },
+  };
+  const entries = tableOf(await entriesOf(parquetShard("s.parquet", () => file)));
+  assert.deepEqual(entries, [
+    ["s.parquet:1", "picture", ["caption 0"]],
+    ["s.parquet:2", "picture", ["caption 1"]],
+    ["s.parquet", "the shard cannot be read: for a test"],
+  ]);
 });
 
 test("files that are none, cut off or empty are one entry", async () => {

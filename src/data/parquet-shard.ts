@@ -63,6 +63,7 @@ async function* readParquet(
   };
   if (file.byteLength === 0) throw new Unreadable("the shard is empty");
   const metadata = await readMetadata(file);
+  checkCounts(metadata);
   if (metadata.num_rows === 0n) throw new Unreadable("the shard is empty");
   const columns = columnsOf(name, metadata);
 
@@ -104,6 +105,17 @@ async function readMetadata(file: AsyncBuffer): Promise<FileMetaData> {
     const magic = Buffer.from(await file.slice(0, Math.min(4, file.byteLength))).toString("latin1");
     const kind = magic === "PAR1" ? "the shard is truncated" : "the shard is damaged";
     throw new Unreadable(kind, messageOf(error), error);
+  }
+}
+
+/** A damaged count of rows would ask for all the memory there is. Every row has a value in every column. */
+function checkCounts({ num_rows, row_groups }: FileMetaData): void {
+  const sum = row_groups.reduce((rows, group) => rows + group.num_rows, 0n);
+  const whole = row_groups.every(({ num_rows: rows, columns }) =>
+    columns.every(({ meta_data }) => meta_data !== undefined && meta_data.num_values >= rows),
+  );
+  if (sum !== num_rows || !whole) {
+    throw new Unreadable("the shard is damaged", "its counts of rows contradict each other");
   }
 }
 
