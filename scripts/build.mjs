@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
 
 const require = createRequire(import.meta.url);
 
@@ -39,6 +40,8 @@ function buildKernel(source, target) {
   cpSync(compiled, target);
 }
 
+const bundled = { bundle: true, minify: true, format: "esm", target: "es2022" };
+
 export function build() {
   process.chdir(fileURLToPath(new URL("..", import.meta.url)));
   // A file deleted from the sources must not live on in the build.
@@ -48,13 +51,16 @@ export function build() {
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
   buildKernel("src/train/kernels/optimizer.as.ts", "dist/src/train/kernels/optimizer.wasm");
   runTool("typescript", "tsc", ["--project", "web/tsconfig.json"]);
-  for (const name of ["index.html", "style.css", "icon.svg"]) {
+  for (const name of ["index.html", "report.html", "style.css", "icon.svg"]) {
     cpSync(join("web", name), join("dist/web", name));
   }
   const uplot = dirname(require.resolve("uplot/package.json"));
   for (const name of ["uPlot.esm.js", "uPlot.min.css"]) {
     cpSync(join(uplot, "dist", name), join("dist/web", name));
   }
+  // A report is a file of its own, so its script has to be in one piece.
+  const report = "dist/web/report.js";
+  buildSync({ entryPoints: [report], outfile: report, allowOverwrite: true, ...bundled });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) build();

@@ -16,6 +16,7 @@ const floors: readonly (readonly string[])[] = [
   ["model"],
   ["eval"],
   ["train", "search"],
+  ["report"],
   ["server"],
   ["cli"],
 ];

@@ -17,11 +17,11 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The name of a figure in words: "recallAt5" as "Recall at 5". */
+/** The name of a figure in words: "recallAt5" as "Recall at 5", "validation.loss" as "Validation loss". */
 export function words(name: string): string {
   const spaced = name
     .replace(/([a-z])([A-Z0-9])/g, "$1 $2")
-    .replace(/[_-]+/g, " ")
+    .replace(/[._-]+/g, " ")
     .toLowerCase();
   return spaced.charAt(0).toUpperCase() + spaced.slice(1);
 }

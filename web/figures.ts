@@ -2,10 +2,14 @@ import { make, words } from "./dom.js";
 
 type Figures = Readonly<Record<string, unknown>>;
 
-/** Recall, such as r5, and accuracy are shares, shown as percentages; other numbers are shown as they are. */
+/** Recall, such as r5, and accuracy are shares of 1. */
+export function isShare(path: string): boolean {
+  return /recall|accuracy|r@|top|\br\d+$/i.test(path);
+}
+
+/** Shares are shown as percentages; other numbers are shown as they are. */
 function figure(path: string, value: number): string {
-  const isShare = /recall|accuracy|r@|top|\br\d+$/i.test(path) && value >= 0 && value <= 1;
-  if (isShare) return `${(value * 100).toFixed(1)} %`;
+  if (isShare(path) && value >= 0 && value <= 1) return `${(value * 100).toFixed(1)} %`;
   return Number.isInteger(value) ? value.toLocaleString("en") : value.toPrecision(4);
 }
 

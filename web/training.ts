@@ -1,5 +1,5 @@
 import type { ApiInfo, ApiMetrics, ApiTraining } from "../dist/src/server/api.js";
-import { LossChart } from "./chart.js";
+import { lossChart } from "./chart.js";
 import { byId } from "./dom.js";
 import { figureTables } from "./figures.js";
 import { messageOf, request } from "./http.js";
@@ -16,8 +16,8 @@ const output = byId("job-output");
 
 /** Makes the training tab live; it asks the server for news while it is shown. */
 export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
-  const modelChart = new LossChart(byId("model-chart"));
-  const jobChart = new LossChart(byId("job-chart"));
+  const modelChart = lossChart(byId("model-chart"));
+  const jobChart = lossChart(byId("job-chart"));
   let poll = 0;
   let shown = false;
 

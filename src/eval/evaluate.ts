@@ -17,7 +17,7 @@ export interface Evaluation extends RetrievalResult {
 }
 
 /** Captions that differ in letter case and spacing only are the same caption. */
-function canonical(caption: string): string {
+export function canonical(caption: string): string {
   return caption.normalize("NFKC").toLowerCase().replace(/\s+/g, " ").trim();
 }
 

@@ -1,5 +1,7 @@
 /** What the server answers, as the page reads it. Types only: the page imports this file too. */
 
+import type { ReportData } from "../report/data.js";
+
 export interface ApiError {
   readonly error: string;
 }
@@ -31,15 +33,7 @@ export interface ApiSearch {
   readonly matches: readonly ApiMatch[];
 }
 
-/** One line of a run's metrics.jsonl. */
-export type MetricsRow = Readonly<Record<string, unknown>>;
-
-export interface ApiMetrics {
-  /** In the order they were written, at most 1000. */
-  readonly history: readonly MetricsRow[];
-  /** The run's metrics.json: figures of the finished model, such as recall. */
-  readonly final?: Readonly<Record<string, unknown>>;
-}
+export type ApiMetrics = Pick<ReportData, "history" | "final">;
 
 export interface ApiTraining {
   readonly state: "idle" | "running" | "done" | "failed" | "stopped";

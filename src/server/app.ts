@@ -3,10 +3,10 @@ import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import type { Embedder } from "../model/embedder.js";
+import { FollowedRun } from "../report/index.js";
 import { type Match, type PictureIndex, searchPicture, searchText } from "../search/index.js";
-import { ClipsmithError, messageOf } from "../util/errors.js";
 import type { ApiInfo, ApiSearch } from "./api.js";
-import { readMetrics } from "./metrics.js";
+import { withErrors } from "./errors.js";
 import { pageRoutes } from "./page.js";
 import { pictureResponse } from "./picture-file.js";
 import { ownPageOnly, safeHeaders } from "./same-site.js";
@@ -49,6 +49,7 @@ const uploadQuery = z.strictObject({ limit });
 export function createApp(options: AppOptions): Hono {
   const { embedder, index, run, training, hosts = [] } = options;
   const title = options.title ?? (run === undefined ? "Clipsmith" : basename(run));
+  const followed = run === undefined ? undefined : new FollowedRun(run);
   const app = new Hono();
 
   app.use(ownPageOnly(hosts));
@@ -98,19 +99,13 @@ export function createApp(options: AppOptions): Hono {
   });
 
   app.get("/api/metrics", async (c) =>
-    c.json(run === undefined ? { history: [] } : await readMetrics(run)),
+    c.json(followed === undefined ? { history: [] } : await followed.metrics()),
   );
 
   if (training !== undefined) app.route("/", trainingRoutes(training));
   app.route("/", pageRoutes());
 
-  app.notFound((c) => c.json({ error: `There is no ${c.req.method} ${c.req.path}.` }, 404));
-  app.onError((error, c) => {
-    if (error instanceof ClipsmithError) return c.json({ error: error.message }, 422);
-    console.error(error);
-    return c.json({ error: `The server failed: ${messageOf(error)}` }, 500);
-  });
-  return app;
+  return withErrors(app);
 }
 
 const SEARCH_USAGE =

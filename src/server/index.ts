@@ -5,8 +5,9 @@ export type {
   ApiMetrics,
   ApiSearch,
   ApiTraining,
-  MetricsRow,
 } from "./api.js";
 export { type AppOptions, createApp } from "./app.js";
-export { type RunningServer, type ServeOptions, serve } from "./serve.js";
+export type { RunningServer } from "./listen.js";
+export { type ServeOptions, serve } from "./serve.js";
 export { Training, type TrainingCommand, type TrainingJob } from "./training.js";
+export { createWatchApp, serveReport, type WatchOptions } from "./watch.js";

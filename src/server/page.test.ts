@@ -1,22 +1,15 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import sharp from "sharp";
+import { launch, look, skip, visit as visitPage } from "../report/browser.test.fixture.js";
 import { buildIndex, type PictureIndex } from "../search/index.js";
 import { colourEmbedder, drawColours, shapePicture } from "./colours.test.fixture.js";
-import { type RunningServer, serve } from "./serve.js";
-
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const skip = existsSync(executablePath)
-  ? false
-  : `no browser at ${executablePath}: install Chromium, or name one in CHROMIUM`;
-
-/** Where to keep pictures of the page, to look at; by default they aren't taken. */
-const screenshots = process.env.CLIPSMITH_SCREENSHOTS;
+import type { RunningServer } from "./listen.js";
+import { serve } from "./serve.js";
 
 const HOSTILE = `<img src=x onerror="document.title='broken into'"> & <b>bold</b>`;
 
@@ -72,18 +65,7 @@ before(async () => {
     trainingCommand: ({ collection, run }) => [script, collection, run],
     port: 0,
   });
-  browser = await chromium.launch({
-    executablePath,
-    args: [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  browser = await launch();
 });
 after(async () => {
   if (skip) return;
@@ -94,29 +76,15 @@ after(async () => {
 });
 
 /** Opens the page, and fails the test when the page writes an error to its console. */
-async function visit(
+function visit(
   work: (page: Page) => Promise<void>,
-  options: Parameters<Browser["newContext"]>[0] = {},
+  options: Parameters<typeof visitPage>[3] = {},
 ): Promise<void> {
-  const context = await browser.newContext({ viewport: { width: 1180, height: 860 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
-  const problems: string[] = [];
-  page.on("console", (message) => {
-    if (message.type() === "error") problems.push(message.text());
-  });
-  page.on("pageerror", (error) => problems.push(error.message));
-  await page.goto(server.url);
-  await page.locator(".tile").first().waitFor();
-  await work(page);
-  assert.deepEqual(problems, []);
-  await context.close();
-}
-
-async function look(page: Page, name: string): Promise<void> {
-  if (screenshots === undefined) return;
-  await page.waitForLoadState("networkidle");
-  await page.screenshot({ path: join(screenshots, `${name}.png`) });
+  const start = async (page: Page) => {
+    await page.locator(".tile").first().waitFor();
+    await work(page);
+  };
+  return visitPage(browser, server.url, start, options);
 }
 
 /** The captions shown, once there are as many tiles as wanted. */

@@ -14,16 +14,16 @@ const TYPES: Readonly<Record<string, string>> = {
   ".svg": "image/svg+xml",
 };
 
-/** The page and its assets. They are few and small, so they are held in memory, by name. */
-export function pageRoutes(): Hono {
+/** A page and all assets. They are few and small, so they are held in memory, by name. */
+export function pageRoutes(page: "index.html" | "report.html" = "index.html"): Hono {
   const app = new Hono();
   const names = existsSync(FOLDER) ? readdirSync(FOLDER) : [];
   for (const name of names) {
     const type = TYPES[extname(name)];
-    if (type === undefined) continue;
+    if (type === undefined || (extname(name) === ".html" && name !== page)) continue;
     const body = readFileSync(join(FOLDER, name));
     const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 22)}"`;
-    app.get(name === "index.html" ? "/" : `/${name}`, (c) => {
+    app.get(name === page ? "/" : `/${name}`, (c) => {
       c.header("etag", etag);
       c.header("cache-control", "no-cache");
       if (c.req.header("if-none-match") === etag) return c.body(null, 304);

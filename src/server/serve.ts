@@ -1,9 +1,5 @@
-import { once } from "node:events";
-import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { createAdaptorServer } from "@hono/node-server";
-import { ClipsmithError } from "../util/errors.js";
 import { type AppOptions, createApp } from "./app.js";
+import { listen, type RunningServer } from "./listen.js";
 import { isLoopback } from "./same-site.js";
 import { Training, type TrainingCommand } from "./training.js";
 
@@ -21,12 +17,6 @@ export interface ServeOptions extends Omit<AppOptions, "training" | "hosts"> {
   readonly trainingCommand?: TrainingCommand;
 }
 
-export interface RunningServer {
-  readonly url: string;
-  /** Stops a running training and closes the server. */
-  close(): Promise<void>;
-}
-
 /**
  * Serves the search page. Trainings can be started from it only when it listens on a loopback
  * address: there is no log-in, and others must not start programs here.
@@ -39,28 +29,12 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     ? new Training({ runs, ...(trainingCommand && { command: trainingCommand }) })
     : undefined;
   const { fetch } = createApp({ ...app, ...(training && { training }), hosts: [host] });
-  const server = createAdaptorServer({ fetch }) as Server;
-  server.listen(port, host);
-  try {
-    await once(server, "listening");
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE") {
-      throw new ClipsmithError(
-        `Port ${port} is taken by another program. Choose another with --port, such as --port ${port + 1}.`,
-      );
-    }
-    throw new ClipsmithError(`Cannot listen on ${host}, port ${port} (--port): ${message}`);
-  }
-  const { port: actual } = server.address() as AddressInfo;
+  const server = await listen(fetch, { port, host });
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${actual}`,
+    url: server.url,
     close: async () => {
       training?.stop();
-      const closed = once(server, "close");
-      server.close();
-      server.closeAllConnections();
-      await closed;
+      await server.close();
     },
   };
 }

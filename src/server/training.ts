@@ -3,10 +3,10 @@ import { existsSync, mkdirSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stripVTControlCharacters } from "node:util";
+import { FollowedRun } from "../report/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import type { ApiTraining } from "./api.js";
-import { readMetrics } from "./metrics.js";
 
 /** Lines of output kept. */
 const OUTPUT_LINES = 200;
@@ -39,7 +39,7 @@ const trainWithCli: TrainingCommand = ({ collection, run, minutes }) => [
 export class Training {
   readonly #runs: string;
   readonly #command: TrainingCommand;
-  #job: TrainingJob | undefined;
+  #job: (TrainingJob & { readonly followed: FollowedRun }) | undefined;
   #child: ChildProcess | undefined;
   #state: ApiTraining["state"] = "idle";
   #output: string[] = [];
@@ -71,12 +71,13 @@ export class Training {
     let run = name;
     for (let n = 2; existsSync(run); n++) run = `${name}-${n}`;
     mkdirSync(this.#runs, { recursive: true });
-    this.#job = { collection: path, run, minutes };
+    const job = { collection: path, run, minutes };
+    this.#job = { ...job, followed: new FollowedRun(run) };
     this.#state = "running";
     this.#output = [];
     this.#began = Date.now();
 
-    const child = spawn(process.execPath, [...this.#command(this.#job)], {
+    const child = spawn(process.execPath, [...this.#command(job)], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;
@@ -96,16 +97,16 @@ export class Training {
   }
 
   async status(): Promise<ApiTraining> {
-    const job = this.#job;
     const state = this.#state;
-    if (job === undefined) return { state, output: [], metrics: { history: [] } };
+    if (this.#job === undefined) return { state, output: [], metrics: { history: [] } };
+    const { followed, ...job } = this.#job;
     const end = this.running ? Date.now() : this.#ended;
     return {
       ...job,
       state,
       elapsedSeconds: (end - this.#began) / 1000,
       output: [...this.#output],
-      metrics: await readMetrics(job.run),
+      metrics: await followed.metrics(),
       ...(state === "done" && {
         next: [
           `clipsmith index ${quote(job.run)} ${quote(job.collection)}`,

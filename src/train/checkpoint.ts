@@ -183,6 +183,14 @@ export async function loadCheckpoint(path: string): Promise<SavedCheckpoint> {
   return { path, step, tensors, state };
 }
 
+/** What the newest checkpoint says of its run, its tensors unseen; undefined where there is none. */
+export async function newestState(folder: string): Promise<Json | undefined> {
+  const newest = (await list(folder)).find(({ suffix }) => suffix === "");
+  if (newest === undefined) return undefined;
+  const state = await readState(newest.path).catch(() => undefined);
+  return state?.state;
+}
+
 /** The checkpoints by falling step; one that replaced another comes before it. */
 async function list(folder: string): Promise<Entry[]> {
   const entries: Entry[] = [];
