@@ -7,6 +7,7 @@ import { evalCommand } from "./eval.js";
 import { exportCommand } from "./export.js";
 import { importCommand } from "./import.js";
 import { indexCommand } from "./index-pictures.js";
+import { reportCommand } from "./report.js";
 import { searchCommand } from "./search.js";
 import { serveCommand } from "./serve.js";
 import { trainCommand } from "./train.js";
@@ -33,6 +34,7 @@ const commands = [
   trainCommand,
   configCommand,
   evalCommand,
+  reportCommand,
   indexCommand,
   searchCommand,
   serveCommand,

@@ -11,6 +11,7 @@ import { quote } from "../util/shell.js";
 export const cliFiles = {
   collections: "collections.json",
   metrics: "metrics.json",
+  report: "report.html",
   index: "index",
 } as const;
 

@@ -5,9 +5,11 @@ import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, number, repeated, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, number, port, repeated, withRuntimeOptions } from "./arguments.js";
 import { counted, print, skippedLines, warn } from "./print.js";
+import { writeReport } from "./report.js";
 import {
+  cliFiles,
   collectionName,
   collectionOf,
   readCollections,
@@ -15,10 +17,13 @@ import {
   resumeCommand,
 } from "./run-folder.js";
 import type { SettingsFlags } from "./train-settings.js";
+import { watchRun } from "./watch.js";
 
 interface TrainFlags extends SettingsFlags, RuntimeOptions {
   readonly resume?: boolean;
   readonly overwrite?: boolean;
+  readonly watch?: boolean;
+  readonly port?: number;
 }
 
 const presetLines = Object.entries(presets).map(
@@ -91,6 +96,8 @@ export function trainCommand(): Command {
       ),
     )
     .option("--overwrite", "replace the run in --out")
+    .option("--watch", "serve a live report to this machine's browsers until the training ends")
+    .option("--port <port>", "port of --watch, 0 for any free one; default: 7861", port)
     .addHelpText(
       "after",
       `
@@ -126,6 +133,7 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
   const out = folder ?? join("runs", collectionName(collection));
   if (resume) await checkResumedSettings(out, flags);
 
+  const page = flags.watch ? await watchRun(out, flags.port) : undefined;
   const signal = stopOnSignals();
   const { samples, skipped } = await readCollection(collection);
   const found = collectionOf(collection, samples);
@@ -155,9 +163,15 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
       const { parameterCount } = new CLIP(config.clip);
       print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
       if (step > 0) print(`Going on after step ${step}.`);
+      if (page) print(`Watch it at ${page}.`);
     },
   });
 
+  const report = join(out, cliFiles.report);
+  // The model is safe by now: whatever the report lacks fails nothing.
+  await writeReport(out, report, runtime).catch((error: Error) =>
+    warn(`There is no report: ${error.message}`),
+  );
   print(...skippedLines(result.skipped));
   if (!result.finished) {
     print(`Stopped after step ${result.steps}. Go on with:`, `  ${resumeCommand(out)}`);
@@ -168,7 +182,7 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
       ? `All ${counted(result.steps, "step")} had been taken before.`
       : `${counted(result.steps, "step")}, loss ${result.loss.toFixed(4)}, ` +
           `${result.samplesPerSecond.toPrecision(3)} samples/s.`,
-    `The model is in ${out}. Make pictures searchable, and search them:`,
+    `The model is in ${out}, and ${report} shows how it got on. Make pictures searchable, and search them:`,
     `  clipsmith index ${quote(out)} ${quote(collection)}`,
     `  clipsmith serve ${quote(out)}`,
   );

@@ -1,0 +1,120 @@
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { Command } from "commander";
+import type { ReportData } from "../report/index.js";
+import type { RuntimeOptions } from "../runtime/index.js";
+import { ClipsmithError } from "../util/errors.js";
+import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
+import { print, warn } from "./print.js";
+import { cliFiles, openModel, readCollections } from "./run-folder.js";
+
+interface ReportFlags extends RuntimeOptions {
+  readonly out?: string;
+  readonly watch?: boolean;
+  readonly port?: number;
+}
+
+/** `clipsmith report`: a run's curves, figures and findings in one file. */
+export function reportCommand(): Command {
+  const command = new Command("report")
+    .summary("write a report on a training: curves, figures, what the model finds")
+    .description(
+      "Writes a report on a training as one file of HTML that needs no network: curves of all that was " +
+        "recorded, figures, settings, what was skipped and, of a trained model, what it finds among " +
+        "some pictures. `clipsmith train` writes one in the end, too.",
+    )
+    .argument("<run>", "folder of the run, ended or under way")
+    .argument(
+      "[collection]",
+      "pictures with captions to search among; default: those it was trained on",
+    )
+    .option("--out <file>", "default: report.html in the run's folder")
+    .option("--watch", "serve the report instead, following the run, until Ctrl+C")
+    .option("--port <port>", "port of --watch, 0 for any free one; default: 7861", port)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  clipsmith report runs/photos
+  clipsmith report runs/photos --watch`,
+    );
+  return withRuntimeOptions(command).action(report);
+}
+
+async function report(
+  run: string,
+  collection: string | undefined,
+  flags: ReportFlags,
+): Promise<void> {
+  const runtime = await checkRuntime(flags);
+  const { runFiles } = await import("../train/index.js");
+  if (!existsSync(join(run, runFiles.training))) {
+    throw new ClipsmithError(`${run} holds no training: it has no ${runFiles.training}.`);
+  }
+  if (flags.watch) {
+    const { serveReport } = await import("../server/watch.js");
+    const server = await serveReport({
+      run,
+      ...(flags.port !== undefined && { port: flags.port }),
+    });
+    print(`Following ${run} at ${server.url} until Ctrl+C.`);
+    await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
+    await server.close();
+    return;
+  }
+  const out = flags.out ?? join(run, cliFiles.report);
+  await writeReport(run, out, runtime, collection);
+  print(`The report is in ${out}.`);
+}
+
+/**
+ * Writes the report of a run to the file `out`. What the model finds is left out, with a warning, where
+ * its pictures are not at hand.
+ *
+ * @param collection default: the one that the run was trained on
+ */
+export async function writeReport(
+  run: string,
+  out: string,
+  runtime: RuntimeOptions,
+  collection?: string,
+): Promise<void> {
+  const [{ FollowedRun, reportPage }, { replaceFile }] = await Promise.all([
+    import("../report/index.js"),
+    import("../weights/write-file.js"),
+  ]);
+  const data = await new FollowedRun(run).report();
+  const trained = readCollections(run).trained?.path;
+  const from = collection ?? trained;
+  const retrievals =
+    data.finished && from !== undefined
+      ? await findings(run, from, resolve(from) === trained, runtime)
+      : undefined;
+  const html = reportPage({ ...data, ...(retrievals && { retrievals }) });
+  await replaceFile(out, [Buffer.from(html)]);
+}
+
+async function findings(
+  run: string,
+  collection: string,
+  learnt: boolean,
+  runtime: RuntimeOptions,
+): Promise<ReportData["retrievals"]> {
+  const [{ openSource }, { findRetrievals }] = await Promise.all([
+    import("../data/index.js"),
+    import("../report/index.js"),
+  ]);
+  const model = await openModel(run, runtime);
+  try {
+    const source = await openSource(collection);
+    const { fit, background } = model.config.preprocessing;
+    return await findRetrievals(model, source, { learnt, fit, background });
+  } catch (error) {
+    if (!(error instanceof ClipsmithError)) throw error;
+    warn(`The report does not show what the model finds. ${error.message}`);
+    return undefined;
+  } finally {
+    await model.release();
+  }
+}
