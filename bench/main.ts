@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [OPTIONS]`: prints for people, and as its last line one JSON object. */
 import { benchBinding } from "./binding/binding.js";
 import { benchObjectives } from "./objectives.js";
+import { benchOptimizer } from "./optimizer.js";
 import { benchRecompute } from "./recompute.js";
 import { benchStep } from "./step.js";
 
@@ -9,6 +10,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   objectives: benchObjectives,
   recompute: benchRecompute,
   binding: benchBinding,
+  optimizer: benchOptimizer,
 };
 
 const name = process.argv[2] ?? "";
