@@ -3,7 +3,6 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { build } from "./build.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 process.chdir(root);
@@ -38,4 +37,6 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
   }
   writeFileSync(stamp, lock);
 }
+// It needs the packages, so it cannot be imported before.
+const { build } = await import("./build.mjs");
 build();
