@@ -20,6 +20,17 @@ export {
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
 export type { SampleSource, Shard, SourceSample } from "./source.js";
+export {
+  openStream,
+  type SampleStream,
+  type Streamed,
+  type StreamedSample,
+  type StreamedSkip,
+  type StreamOptions,
+  type StreamPosition,
+  type StreamSource,
+  streamPositionSchema,
+} from "./stream.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {
   EOS_ID,
