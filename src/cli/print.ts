@@ -1,4 +1,5 @@
 import type { Skipped } from "../data/index.js";
+import { causeLines, type SkippedSummary } from "../train/skip-log.js";
 
 /** Things left out that are named; of more, only the number is told. */
 const NAMED = 5;
@@ -21,6 +22,12 @@ export function skippedLines(skipped: readonly Skipped[]): string[] {
     ...named,
     ...(more > 0 ? [`  ... and ${more.toLocaleString("en")} more`] : []),
   ];
+}
+
+/** Tells what a run left out: each of a few, or else how many of each cause, and the file that names them. */
+export function skippedSummary(skipped: SkippedSummary, file: string): string[] {
+  if (skipped.count <= NAMED) return skippedLines(skipped.first);
+  return [`Skipped ${skipped.count.toLocaleString("en")}, see ${file}:`, ...causeLines(skipped)];
 }
 
 /** Writes lines to standard output. */

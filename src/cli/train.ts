@@ -6,7 +6,7 @@ import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, number, port, repeated, withRuntimeOptions } from "./arguments.js";
-import { counted, print, skippedLines, warn } from "./print.js";
+import { counted, print, skippedLines, skippedSummary, warn } from "./print.js";
 import { writeReport } from "./report.js";
 import {
   cliFiles,
@@ -117,7 +117,7 @@ Examples:
 async function trainRun(argument: string | undefined, flags: TrainFlags): Promise<void> {
   const { resume = false, overwrite = false } = flags;
   const runtime = await checkRuntime(flags);
-  const [{ readCollection }, { train }, { checkResumedSettings, newRunSettings }] =
+  const [{ readCollection }, { runFiles, train }, { checkResumedSettings, newRunSettings }] =
     await Promise.all([
       import("../data/index.js"),
       import("../train/index.js"),
@@ -172,7 +172,7 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
   await writeReport(out, report, runtime).catch((error: Error) =>
     warn(`There is no report: ${error.message}`),
   );
-  print(...skippedLines(result.skipped));
+  print(...skippedSummary(result.skipped, join(out, runFiles.skipped)));
   if (!result.finished) {
     print(`Stopped after step ${result.steps}. Go on with:`, `  ${resumeCommand(out)}`);
     return;

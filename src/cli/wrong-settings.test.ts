@@ -12,7 +12,7 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true }));
 
-const samples = ["red", "blue"].map((word) => ({ picture: `/${word}.png`, captions: [word] }));
+const found = { captions: ["red", "blue"], samples: 2 };
 
 /** Files by name, flags, and the message that they give. */
 type Case = readonly [given: SettingsFlags | string, message: string];
@@ -207,7 +207,7 @@ async function refusal(given: SettingsFlags | string): Promise<string> {
   try {
     const flags = typeof given === "string" ? { config: file } : given;
     const { data, out: _, ...settings } = await newRunSettings(flags);
-    await startRun(out, samples, settings);
+    await startRun(out, async () => found, settings);
   } catch (error) {
     assert.equal((error as Error).name, "ClipsmithError");
     assert.ok(!existsSync(join(out, "training.json")), "nothing is written");

@@ -10,6 +10,7 @@ export { readCollection } from "./collection.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
 export { openSource, type SourceOptions } from "./open-source.js";
+export { openStream, type StreamOptions, type StreamSource } from "./open-stream.js";
 export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
@@ -20,17 +21,8 @@ export {
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
 export type { SampleSource, Shard, SourceSample } from "./source.js";
-export {
-  openStream,
-  type SampleStream,
-  type Streamed,
-  type StreamedSample,
-  type StreamedSkip,
-  type StreamOptions,
-  type StreamPosition,
-  type StreamSource,
-  streamPositionSchema,
-} from "./stream.js";
+export type { SampleStream, Streamed, StreamedSample, StreamedSkip } from "./stream.js";
+export { type StreamPosition, streamPositionSchema } from "./stream-position.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {
   EOS_ID,

@@ -1,17 +1,7 @@
-import { z } from "zod";
 import { random } from "../util/random.js";
 import type { Sample } from "./sample.js";
 import type { SampleStream, StreamedSample } from "./stream.js";
-
-export const memoryPositionSchema = z.strictObject({
-  epoch: z.int().min(0),
-  /** Samples handed out in this epoch. */
-  place: z.int().min(0),
-  /** All samples. */
-  samples: z.int().min(0),
-});
-
-export type MemoryPosition = z.output<typeof memoryPositionSchema>;
+import type { MemoryPosition } from "./stream-position.js";
 
 /** Samples in memory, each epoch in a random order of all of them. */
 export class MemoryStream implements SampleStream {

@@ -1,31 +1,9 @@
-import { z } from "zod";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
 import { ShardTurns, type WholeShards } from "./shard-turns.js";
 import type { SampleSource } from "./source.js";
 import type { SampleStream, Streamed } from "./stream.js";
-
-/** Where a block of entries begins. */
-const blockStartSchema = z.strictObject({
-  epoch: z.int().min(0),
-  /** Number of the block in the epoch. */
-  block: z.int().min(0),
-  /** Samples in the epoch's blocks before. */
-  samples: z.int().min(0),
-  /** See ShardTurns. */
-  lanes: z.array(z.strictObject({ shard: z.int().min(0), entry: z.int().min(0) })),
-  begun: z.int().min(0),
-  /** All shards of the source. */
-  shards: z.int().min(1),
-});
-
-export const shardPositionSchema = blockStartSchema.extend({
-  /** Entries of the block that were handed out. */
-  place: z.int().min(0),
-});
-
-export type ShardPosition = z.output<typeof shardPositionSchema>;
-type BlockStart = z.output<typeof blockStartSchema>;
+import type { BlockStart, ShardPosition } from "./stream-position.js";
 
 interface Block {
   readonly start: BlockStart;
@@ -55,7 +33,7 @@ export class ShardStream implements SampleStream {
   /** Where the block begins that is handed out, or is to be first. */
   #blockStart: BlockStart;
   #place: number;
-  #ahead: Promise<Block>;
+  #ahead: Promise<Block> | undefined;
   #lastSkipped = "";
   #closed = false;
 
@@ -76,7 +54,6 @@ export class ShardStream implements SampleStream {
     this.#blockStart = this.#start;
     this.#place = fits ? place : 0;
     this.#turns = this.#turnsFrom(this.#start);
-    this.#ahead = this.#readAhead();
   }
 
   get position(): ShardPosition {
@@ -99,12 +76,13 @@ export class ShardStream implements SampleStream {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#ahead.catch(() => {});
+    await this.#ahead?.catch(() => {});
     await this.#turns.close();
   }
 
   async #nextBlock(): Promise<void> {
-    this.#block = await this.#ahead;
+    if (this.#closed) throw new Error("ShardStream: next() after close()");
+    this.#block = await (this.#ahead ?? this.#readAhead());
     this.#blockStart = this.#block.start;
     this.#ahead = this.#readAhead();
   }

@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { CLIP } from "../clip/index.js";
-import { type Sample, trainTokenizer } from "../data/index.js";
+import { openStream, type Sample, type StreamPosition, trainTokenizer } from "../data/index.js";
 import { modelConfigSchema } from "../model/index.js";
 import { BatchSource, type BatchSourceOptions } from "./batches.js";
+import { SkipLog } from "./skip-log.js";
 import type { Batch } from "./step.js";
 import { colourSamples, colours, type Rgb, savePicture, tinyClip } from "./testing.js";
 
@@ -25,36 +26,48 @@ before(async () => {
 });
 after(() => rm(root, { recursive: true }));
 
+/** What the tests choose; all else has a default. */
+interface Chosen extends Partial<BatchSourceOptions> {
+  readonly samples?: readonly Sample[];
+  readonly position?: StreamPosition;
+}
+
+let logs = 0;
+
 async function withSource<T>(
-  options: Partial<BatchSourceOptions>,
-  work: (source: BatchSource) => Promise<T>,
+  { samples: chosen = samples, position, ...options }: Chosen,
+  work: (source: BatchSource, log: SkipLog) => Promise<T>,
 ): Promise<T> {
+  const seed = options.seed ?? 1;
+  const log = new SkipLog(join(root, `skipped-${logs++}.jsonl`), 0.9);
   const source = new BatchSource({
-    samples,
+    stream: openStream({ sources: [chosen], seed, ...(position && { position }) }),
     config,
     tokenizer,
     batchSize: 3,
-    seed: 1,
+    seed,
     clip: new CLIP((options.config ?? config).clip),
     augment: {},
     sslAugment: {},
     augTexts: 0,
     augImages: 0,
+    excludeDuplicates: true,
     blend: 0,
+    log,
     ...options,
   });
   try {
-    return await work(source);
+    return await work(source, log);
   } finally {
     await source.close();
   }
 }
 
-/** The batches of the steps, asked for in this order. */
-const batchesOf = (options: Partial<BatchSourceOptions>, steps: readonly number[]) =>
+/** The first batches. */
+const batchesOf = (options: Chosen, count: number) =>
   withSource(options, async (source) => {
     const batches: Batch[] = [];
-    for (const step of steps) batches.push(await source.batch(step));
+    for (const _ of range(count)) batches.push((await source.next()).batch);
     return batches;
   });
 
@@ -71,26 +84,37 @@ const coloursOf = ({ image }: Batch) =>
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-test("a batch depends on seed and step alone, in whatever order steps are asked for", async () => {
-  const augment = { colour: { brightness: 0.5 }, translate: 0.5 };
-  const inOrder = await batchesOf({ augment }, range(9));
-  const order = [8, 3, 0, 7, 3, 1];
-  const shuffled = await batchesOf({ augment }, order);
-  for (const [i, step] of order.entries()) assert.deepEqual(shuffled[i], inOrder[step]);
-  const together = await withSource({ augment }, (source) =>
-    Promise.all([5, 2].map((step) => source.batch(step))),
-  );
-  assert.deepEqual(together, [inOrder[5], inOrder[2]]);
-
-  const [other] = await batchesOf({ augment, seed: 2 }, [3]);
-  for (const part of ["text", "image", "patchIndices"] as const) {
-    assert.notDeepEqual(other![part], inOrder[3]![part], part);
+/** The batches, each asked for from a source of its own that is opened where the one before stood. */
+async function assertResumable(options: Chosen, whole: readonly Batch[]): Promise<void> {
+  let position: StreamPosition | undefined;
+  for (const [firstStep, expected] of whole.entries()) {
+    const at = { ...options, firstStep, ...(position && { position }) };
+    const next = await withSource(at, (source) => source.next());
+    assert.deepEqual(next.batch, expected, `step ${firstStep}`);
+    position = next.position;
   }
+}
+
+test("a batch depends on the seed, the step and where the stream stands alone", async () => {
+  const augment = { colour: { brightness: 0.5 }, translate: 0.5 };
+  const whole = await batchesOf({ augment }, 9);
+  await assertResumable({ augment }, whole);
+  const other = await batchesOf({ augment, seed: 2 }, 4);
+  for (const part of ["text", "image", "patchIndices"] as const) {
+    assert.notDeepEqual(other[3]![part], whole[3]![part], part);
+  }
+});
+
+test("how a picture is changed does not depend on its batch", async () => {
+  const augment = { colour: { brightness: 0.5 } };
+  const pictures = async (batchSize: number) =>
+    (await batchesOf({ augment, batchSize }, 24 / batchSize)).flatMap(coloursOf);
+  assert.deepEqual(await pictures(8), await pictures(3));
 });
 
 test("every sample comes once an epoch, epochs in different orders", async () => {
   // 8 samples by 3: batches straddle the epochs.
-  const names = (await batchesOf({}, range(16))).flatMap(captionsOf);
+  const names = (await batchesOf({}, 16)).flatMap(captionsOf);
   const epochs = range(6).map((epoch) => names.slice(epoch * 8, (epoch + 1) * 8));
   for (const epoch of epochs) assert.deepEqual(epoch.toSorted(), Object.keys(colours).toSorted());
   assert.equal(new Set(epochs.map((epoch) => epoch.join())).size, 6);
@@ -101,7 +125,7 @@ test("captions are drawn from the picture's own, all of them in time", async () 
     picture,
     captions: [`${name}`, `so ${name}`, `very ${name}`],
   }));
-  const batches = await batchesOf({ samples: several }, range(40));
+  const batches = await batchesOf({ samples: several }, 40);
   const seen = new Set<string>();
   for (const batch of batches) {
     for (const [i, caption] of captionsOf(batch).entries()) {
@@ -121,8 +145,8 @@ test("pictures are changed anew in every epoch, and only if asked for", async ()
     })),
   );
   const single = { samples: dim, batchSize: 2 };
-  const distinct = async (options: Partial<BatchSourceOptions>) => {
-    const batches = await batchesOf({ ...single, ...options }, range(5));
+  const distinct = async (options: Chosen) => {
+    const batches = await batchesOf({ ...single, ...options }, 5);
     return new Set(batches.flatMap(coloursOf).map((colour) => colour.join())).size;
   };
   assert.equal(await distinct({}), 2);
@@ -140,7 +164,7 @@ test("equal pictures and shared captions are no negatives, and nothing else", as
   ];
   const options = { samples: list, batchSize: 5, augment: { colour: { brightness: 0.2 } } };
   const drawn = new Set<string>();
-  for (const batch of await batchesOf(options, range(12))) {
+  for (const batch of await batchesOf(options, 12)) {
     const captions = captionsOf(batch);
     const owners = captions.map((caption, i) => {
       // "bright" is two samples': the brightness of blue tells them apart from nothing, red does.
@@ -161,7 +185,7 @@ test("equal pictures and shared captions are no negatives, and nothing else", as
 });
 
 test("a sample that comes twice in a batch is no negative of itself", async () => {
-  const [batch] = await batchesOf({ samples: samples.slice(0, 2), batchSize: 4 }, [0]);
+  const [batch] = await batchesOf({ samples: samples.slice(0, 2), batchSize: 4 }, 1);
   const captions = captionsOf(batch!);
   for (const text of range(4)) {
     for (const image of range(4)) {
@@ -187,13 +211,18 @@ describe("pictures that cannot be read", () => {
     ];
   });
 
-  test("are replaced by others, with their captions, and listed", async () => {
-    const [batches, skipped] = await withSource({ samples: mixed }, async (source) => {
-      assert.deepEqual(source.skipped, []);
+  test("are passed over and listed, and the others come once an epoch", async () => {
+    const [batches, summary] = await withSource({ samples: mixed }, async (source, log) => {
+      assert.equal(log.summary.count, 0);
       const batches: Batch[] = [];
-      for (const step of range(20)) batches.push(await source.batch(step));
-      return [batches, source.skipped] as const;
+      for (const _ of range(20)) batches.push((await source.next()).batch);
+      return [batches, log.summary] as const;
     });
+    const captions = batches.flatMap(captionsOf);
+    for (const epoch of range(12)) {
+      const names = captions.slice(5 * epoch, 5 * epoch + 5).toSorted();
+      assert.deepEqual(names, ["blue", "crimson", "green", "red", "yellow"]);
+    }
     for (const batch of batches) {
       const names = captionsOf(batch).map((name) => (name === "crimson" ? "red" : name));
       for (const [i, name] of names.entries()) {
@@ -203,36 +232,45 @@ describe("pictures that cannot be read", () => {
         }
       }
     }
-    assert.deepEqual(skipped.map(({ where }) => where).toSorted(), [
+    assert.deepEqual(summary.first.map(({ where }) => where).toSorted(), [
       join(root, "broken.png"),
       join(root, "missing.png"),
     ]);
-    const reasons = skipped.map(({ reason }) => reason).join("\n");
+    const reasons = summary.first.map(({ reason }) => reason).join("\n");
     assert.match(reasons, /does not exist/);
     assert.match(reasons, /not a JPEG, PNG/);
   });
 
-  test("are replaced by the same others, whatever was read before", async () => {
-    const inOrder = await batchesOf({ samples: mixed }, range(8));
-    for (const step of [7, 4, 1]) {
-      const [alone] = await batchesOf({ samples: mixed }, [step]);
-      assert.deepEqual(alone, inOrder[step]);
-    }
+  test("are passed over alike wherever the stream is opened", async () => {
+    await assertResumable({ samples: mixed }, await batchesOf({ samples: mixed }, 12));
   });
 
   test("are an error where no other is found", async () => {
     const none = range(3).map((i) => ({ picture: join(root, `no-${i}.png`), captions: ["a"] }));
-    await assert.rejects(batchesOf({ samples: none }, [0]), {
+    await assert.rejects(batchesOf({ samples: none }, 1), {
       name: "ClipsmithError",
-      message:
-        /^3 pictures could not be read, and no other was found after 100 tries\. The last was .*no-\d\.png: .*does not exist/,
+      message: /^Training stopped: 100 % of the last samples could not be used.*does not exist/s,
     });
   });
 });
 
+test("duplicates are negatives of each other where that is asked for", async () => {
+  const twins = [samples[2]!, samples[2]!, { ...samples[3]!, captions: samples[2]!.captions }];
+  for (const [excludeDuplicates, marks] of [
+    [true, 6],
+    [false, 0],
+  ] as const) {
+    const [batch] = await batchesOf({ samples: twins, excludeDuplicates }, 1);
+    assert.equal(
+      batch!.excluded.reduce((sum, mark) => sum + mark, 0),
+      marks,
+    );
+  }
+});
+
 test("kept patches are distinct, in range, and drawn for each picture and step", async () => {
   const clip = { ...config.clip, visualPatchSize: 2, visualPatchDropout: 0.75 };
-  const batches = await batchesOf({ config: { ...config, clip } }, range(10));
+  const batches = await batchesOf({ config: { ...config, clip } }, 10);
   const draws = new Set<string>();
   const seen = new Set<number>();
   for (const { patchIndices } of batches) {
@@ -250,7 +288,7 @@ test("kept patches are distinct, in range, and drawn for each picture and step",
 
   for (const all of [{ visualPatchDropout: 0 }, { visualPatchSize: 8 }]) {
     const whole = { ...config, clip: { ...config.clip, ...all } };
-    assert.ok(!("patchIndices" in (await batchesOf({ config: whole }, [0]))[0]!));
+    assert.ok(!("patchIndices" in (await batchesOf({ config: whole }, 1))[0]!));
   }
 });
 
@@ -268,7 +306,7 @@ describe("more views", () => {
       { picture: samples[4]!.picture, captions: ["blue"] },
     ];
     const seen = new Set<string>();
-    for (const batch of await batchesOf({ samples: several, augTexts: 3 }, range(20))) {
+    for (const batch of await batchesOf({ samples: several, augTexts: 3 }, 20)) {
       assert.equal(batch.augText?.length, 3);
       const more = batch.augText!.map(views);
       for (const [row, caption] of captionsOf(batch).entries()) {
@@ -301,7 +339,7 @@ describe("more views", () => {
       { picture: samples[6]!.picture, captions: ["cold cold"] },
     ];
     const options = { samples: list, batchSize: 4, augTexts: 1 };
-    for (const batch of await batchesOf(options, range(8))) {
+    for (const batch of await batchesOf(options, 8)) {
       const [first, second] = [captionsOf(batch), views(batch.augText![0]!)];
       const owners = first.map((caption, i) =>
         list.findIndex(({ captions }) => captions.includes(caption) && captions.length < 2) >= 0
@@ -330,7 +368,7 @@ describe("more views", () => {
         captions: [`dim ${i}`],
       })),
     );
-    const [batch] = await batchesOf({ samples: dim, augment, augImages: 2 }, [0]);
+    const [batch] = await batchesOf({ samples: dim, augment, augImages: 2 }, 1);
     assert.equal(batch!.augImage?.length, 2);
     const all = [batch!.image, ...batch!.augImage!].map((image) => coloursOf({ ...batch!, image }));
     for (const row of range(3)) {
@@ -344,7 +382,7 @@ describe("more views", () => {
   });
 
   test("are left out where nobody asks for them", async () => {
-    const [batch] = await batchesOf({}, [0]);
+    const [batch] = await batchesOf({}, 1);
     assert.deepEqual(Object.keys(batch!).toSorted(), ["excluded", "image", "patchIndices", "text"]);
   });
 });
@@ -355,7 +393,7 @@ describe("masked words", () => {
 
   test("are labelled with what they were, and hidden or shown", async () => {
     const hidden = new Set<number>();
-    for (const { text, mlm } of await batchesOf({ config: useMlm }, range(12))) {
+    for (const { text, mlm } of await batchesOf({ config: useMlm }, 12)) {
       assert.ok(mlm);
       for (const row of range(3)) {
         const at = range(LENGTH).map((i) => row * LENGTH + i);
@@ -378,7 +416,7 @@ describe("masked words", () => {
     const mlmMaskIgnoreTokenIds = range(tokenizer.vocabularySize);
     const [batch] = await batchesOf(
       { config: configOf({ useMlm: true, mlmMaskIgnoreTokenIds }) },
-      [0],
+      1,
     );
     assert.deepEqual(batch!.mlm?.sequence, batch!.text);
     assert.ok(batch!.mlm?.labels.every((label) => label === tokenizer.padId));
@@ -398,7 +436,7 @@ test("self-supervision sees two views, changed in its own way, with patches of e
         sslAugment: { greyscale: 1, colour: { brightness: 0.5 } },
         augImages: 1,
       },
-      [0],
+      1,
     );
     const { ssl, image, augImage } = batch!;
     const plain = coloursOf(batch!);
@@ -421,7 +459,7 @@ test("self-supervision sees two views, changed in its own way, with patches of e
   }
 });
 
-test("all of a batch depends on seed and step alone", async () => {
+test("all of a batch is the same wherever the stream is opened", async () => {
   const options = {
     config: configOf({ useMlm: true, useVisualSsl: true, mlmRandomTokenProb: 0.2 }),
     augTexts: 1,
@@ -433,25 +471,22 @@ test("all of a batch depends on seed and step alone", async () => {
       captions: [`so ${name}`, `very ${name} here`, `${name}`],
     })),
   };
-  const inOrder = await batchesOf(options, range(5));
-  const order = [4, 1, 3];
-  for (const [i, batch] of (await batchesOf(options, order)).entries()) {
-    assert.deepEqual(batch, inOrder[order[i]!]);
-  }
-  const [[other], two] = [await batchesOf({ ...options, seed: 2 }, [3]), inOrder[2]];
+  const inOrder = await batchesOf(options, 5);
+  await assertResumable(options, inOrder);
+  const [other, two] = [(await batchesOf({ ...options, seed: 2 }, 4))[3], inOrder[2]];
   for (const part of ["augText", "augImage", "mlm", "ssl"] as const) {
     assert.ok(inOrder[3]![part]);
     assert.notDeepEqual(other![part], inOrder[3]![part], part);
     assert.notDeepEqual(two![part], inOrder[3]![part], part);
   }
   // The parts are drawn by themselves: what is asked for beside changes none of the others.
-  const [alone] = await batchesOf({ ...options, config, augTexts: 0 }, [3]);
+  const alone = (await batchesOf({ ...options, config, augTexts: 0 }, 4))[3];
   for (const part of ["text", "image", "augImage", "patchIndices"] as const) {
     assert.deepEqual(alone![part], inOrder[3]![part], part);
   }
 });
 
-test("views of a picture that cannot be read are its replacement's", async () => {
+test("views of a picture that cannot be read are passed over, too", async () => {
   const gone = range(3).map((i) => ({
     picture: join(root, `gone-${i}.png`),
     captions: [`gone ${i}`],
@@ -461,7 +496,7 @@ test("views of a picture that cannot be read are its replacement's", async () =>
     samples: [...samples, ...gone],
     augImages: 1,
   };
-  for (const batch of await batchesOf(options, range(8))) {
+  for (const batch of await batchesOf(options, 8)) {
     const names = captionsOf(batch);
     for (const image of [batch.image, batch.augImage![0]!, ...batch.ssl!.views]) {
       assert.deepEqual(
@@ -481,7 +516,7 @@ test("causal texts end with the tokenizer's end, also where they are cut", async
   const lengths = new Set<number>();
   for (const { text, augText } of await batchesOf(
     { config: causal, samples: long, augTexts: 1 },
-    range(3),
+    3,
   )) {
     for (const texts of [text, ...augText!]) {
       for (const row of range(3)) {

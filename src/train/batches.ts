@@ -6,17 +6,22 @@ import {
   PictureLoader,
   type PictureRequest,
   type Sample,
-  type Skipped,
+  type SampleStream,
+  type StreamedSample,
+  type StreamPosition,
   type Tokenizer,
 } from "../data/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
-import { ClipsmithError } from "../util/errors.js";
 import { type Random, random } from "../util/random.js";
+import { DecodedSamplesReader } from "./decoded-samples.js";
+import type { SkipLog } from "./skip-log.js";
 import type { Batch } from "./step.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions {
-  readonly samples: readonly Sample[];
+  readonly stream: SampleStream;
+  /** The first step to make a batch for, counted from 0; default 0. */
+  readonly firstStep?: number;
   readonly clip: CLIP;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
@@ -28,36 +33,58 @@ export interface BatchSourceOptions {
   /** How many more views of each text and of each picture there are. */
   readonly augTexts: number;
   readonly augImages: number;
-  /** Probability that a picture is mixed with another that has the same captions. */
+  /** Whether equal pictures and shared captions are no negatives of each other. */
+  readonly excludeDuplicates: boolean;
+  /** Probability that a picture is mixed with another of `blended` that has the same captions. */
   readonly blend: number;
+  readonly blended?: readonly Sample[];
+  /** Is told of every entry of the stream. */
+  readonly log: SkipLog;
 }
 
-/** Other pictures tried in place of one that cannot be read. */
-const MAX_REPLACEMENTS = 100;
+/** A batch, and where the stream of samples stands after it. */
+export interface PreparedBatch {
+  readonly batch: Batch;
+  readonly position: StreamPosition;
+}
+
+/** Batches prepared ahead of need: as many as this ... */
+const MOST_AHEAD = 4;
+/** ... or as take this many bytes of pixels, if they are fewer. */
+const AHEAD_BYTES = 2 ** 30;
 
 /**
- * Makes the batch of any step: which samples, which of their captions, how pictures are changed and
- * which patches are kept are all functions of the seed and the step, so a run can be resumed anywhere.
+ * Makes the batches of one step after the other. Samples come from a stream; which of their captions and
+ * patches are taken is a function of the seed and the step, and how a picture is changed one of the seed,
+ * its name and the epoch. So a stream opened where it stood after a batch gives the very next one.
  */
 export class BatchSource {
   readonly #options: BatchSourceOptions;
   readonly #loader: PictureLoader;
-  readonly #skipped = new Map<string, string>();
+  readonly #samples: DecodedSamplesReader;
   /** Samples that have the same captions, by those captions. */
   readonly #alike = new Map<string, Sample[]>();
-  #order: { readonly epoch: number; readonly samples: Int32Array } | undefined;
+  #step: number;
 
   constructor(options: BatchSourceOptions) {
     this.#options = options;
-    const { clip, augment, sslAugment, augImages } = options;
+    const { clip, augment, sslAugment, augImages, batchSize, blend, blended = [] } = options;
     const ssl = clip.sslPasses > 0 ? [sslAugment, sslAugment] : [];
-    this.#loader = new PictureLoader({
-      ...pictureFormat(options.config),
-      augment,
-      views: [...Array<AugmentOptions>(augImages).fill(augment), ...ssl],
+    const format = pictureFormat(options.config);
+    const views = [...Array<AugmentOptions>(augImages).fill(augment), ...ssl];
+    this.#loader = new PictureLoader({ ...format, augment, views });
+    const pixels = batchSize * format.channels * format.size ** 2 * (1 + views.length);
+    this.#samples = new DecodedSamplesReader({
+      stream: options.stream,
+      loader: this.#loader,
+      requestOf: (sample) => this.#requestOf(sample),
+      count: batchSize,
+      ahead: Math.max(1, Math.min(MOST_AHEAD, Math.floor(AHEAD_BYTES / (4 * pixels)))),
+      log: options.log,
     });
-    if (options.blend === 0) return;
-    for (const sample of options.samples) {
+    this.#step = options.firstStep ?? 0;
+    if (blend === 0) return;
+    for (const sample of blended) {
       const key = captionKey(sample);
       const alike = this.#alike.get(key) ?? [];
       this.#alike.set(key, alike);
@@ -65,35 +92,35 @@ export class BatchSource {
     }
   }
 
-  /** Pictures that could not be read so far. */
-  get skipped(): readonly Skipped[] {
-    return [...this.#skipped].map(([where, reason]) => ({ where, reason }));
-  }
-
-  /** The batch of a step, counted from 0. */
-  async batch(step: number): Promise<Batch> {
-    const { batchSize, seed, clip, augImages } = this.#options;
-    const chosen = Array.from({ length: batchSize }, (_, slot) =>
-      this.#sampleAt(step * batchSize + slot),
-    );
-    const { pixels, views, fingerprints } = await this.#loadPictures(chosen, step);
+  /**
+   * The batch of the next step. Calls are made one after the other.
+   *
+   * @throws ClipsmithError when no more samples can be had, or too many are skipped
+   */
+  async next(): Promise<PreparedBatch> {
+    const { seed, clip, augImages, excludeDuplicates } = this.#options;
+    const { samples, position, pixels, views, fingerprints } = await this.#samples.next();
+    const step = this.#step++;
     const captionStream = random(seed, "caption", step);
-    const captions = chosen.map(
+    const captions = samples.map(
       (sample) => sample.captions[captionStream.integer(sample.captions.length)]!,
     );
     const text = this.#encode(captions);
-    const moreCaptions = this.#moreCaptions(chosen, captions, step);
-    const patchIndices = this.#patchIndices(batchSize * (1 + augImages), step, "patches");
-    return {
+    const moreCaptions = this.#moreCaptions(samples, captions, step);
+    const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
+    const batch: Batch = {
       text,
       image: pixels,
       ...(patchIndices && { patchIndices }),
       ...(moreCaptions.length > 0 && { augText: moreCaptions.map((view) => this.#encode(view)) }),
       ...(augImages > 0 && { augImage: views.slice(0, augImages) }),
       ...(clip.options.useMlm && { mlm: this.#masked(text, step) }),
-      ...(clip.sslPasses > 0 && { ssl: this.#ssl(views.slice(augImages), step) }),
-      excluded: samePairs(chosen, [captions, ...moreCaptions], fingerprints),
+      ...(clip.sslPasses > 0 && { ssl: this.#ssl(views.slice(augImages), samples.length, step) }),
+      excluded: excludeDuplicates
+        ? samePairs(samples, [captions, ...moreCaptions], fingerprints)
+        : new Uint8Array(samples.length ** 2),
     };
+    return { batch, position };
   }
 
   #encode(captions: readonly string[]): Int32Array {
@@ -102,7 +129,11 @@ export class BatchSource {
   }
 
   /** More views of the texts: of each, captions not taken yet, then such again without one word. */
-  #moreCaptions(samples: readonly Sample[], captions: readonly string[], step: number): string[][] {
+  #moreCaptions(
+    samples: readonly StreamedSample[],
+    captions: readonly string[],
+    step: number,
+  ): string[][] {
     const { seed, augTexts } = this.#options;
     const stream = random(seed, "more captions", step);
     const views = Array.from({ length: augTexts }, (): string[] => []);
@@ -126,70 +157,32 @@ export class BatchSource {
   }
 
   /** The views that visual self-supervision compares, and the patches kept in each of its passes. */
-  #ssl(views: readonly Float32Array[], step: number): NonNullable<Batch["ssl"]> {
-    const { batchSize, clip } = this.#options;
+  #ssl(views: readonly Float32Array[], count: number, step: number): NonNullable<Batch["ssl"]> {
+    const { clip } = this.#options;
     const patchIndices = Array.from({ length: clip.sslPasses }, (_, pass) =>
-      this.#patchIndices(batchSize, step, `ssl patches ${pass}`),
+      this.#patchIndices(count, step, `ssl patches ${pass}`),
     );
     const dropped = patchIndices.filter((indices) => indices !== undefined);
     return { views, ...(dropped.length > 0 && { patchIndices: dropped }) };
   }
 
-  /** Ends the thread that reads pictures. */
+  /** Ends what reads samples and pictures. */
   async close(): Promise<void> {
+    await this.#options.stream.close();
     await this.#loader.close();
   }
 
-  /** The sample at a place of the endless sequence of shuffled epochs. */
-  #sampleAt(place: number): Sample {
-    const { samples, seed } = this.#options;
-    const epoch = Math.floor(place / samples.length);
-    if (this.#order?.epoch !== epoch) {
-      const shuffled = random(seed, "epoch", epoch).permutation(samples.length);
-      this.#order = { epoch, samples: shuffled };
-    }
-    return samples[this.#order.samples[place % samples.length]!]!;
-  }
-
-  /** Loads the chosen samples' pictures; those that fail are replaced in `chosen` by others. */
-  async #loadPictures(chosen: Sample[], step: number) {
-    const { samples, seed } = this.#options;
-    const request = (slot: number) => ({
-      picture: chosen[slot]!.picture,
-      augmentKey: [seed, "augment", step, slot],
-      ...this.#blend(chosen[slot]!, step, slot),
-    });
-    const loaded = await this.#loader.load(chosen.map((_, slot) => request(slot)));
-    const length = loaded.pixels.length / chosen.length;
-    for (const { index: slot, reason } of loaded.failed) {
-      this.#skipped.set(chosen[slot]!.picture, reason);
-      const stream = random(seed, "replacement", step, slot);
-      for (let tries = 0; ; tries++) {
-        if (tries === MAX_REPLACEMENTS) {
-          throw new ClipsmithError(
-            `${this.#skipped.size} pictures could not be read, and no other was found after ` +
-              `${tries} tries. The last was ${chosen[slot]!.picture}: ${reason}`,
-          );
-        }
-        chosen[slot] = samples[stream.integer(samples.length)]!;
-        const other = await this.#loader.load([request(slot)]);
-        const [failure] = other.failed;
-        if (failure === undefined) {
-          loaded.pixels.set(other.pixels, slot * length);
-          for (const [v, view] of loaded.views.entries()) view.set(other.views[v]!, slot * length);
-          loaded.fingerprints[slot] = other.fingerprints[0]!;
-          break;
-        }
-        this.#skipped.set(chosen[slot]!.picture, failure.reason);
-      }
-    }
-    return loaded;
+  #requestOf(sample: StreamedSample): PictureRequest {
+    const { name, picture, epoch } = sample;
+    const { seed } = this.#options;
+    return { picture, augmentKey: [seed, "augment", name, epoch], ...this.#blend(sample) };
   }
 
   /** Which picture is mixed into a sample's, if any. */
-  #blend(sample: Sample, step: number, slot: number): Pick<PictureRequest, "blend"> {
+  #blend(sample: StreamedSample): Pick<PictureRequest, "blend"> {
     const { seed, blend } = this.#options;
-    const stream = random(seed, "blend", step, slot);
+    if (blend === 0) return {};
+    const stream = random(seed, "blend", sample.name, sample.epoch);
     if (stream.uniform() >= blend) return {};
     const alike = this.#alike.get(captionKey(sample))!;
     const { picture } = alike[stream.integer(alike.length)]!;
@@ -211,7 +204,7 @@ export class BatchSource {
   }
 }
 
-function captionKey({ captions }: Sample): string {
+function captionKey({ captions }: Pick<Sample, "captions">): string {
   return captions.join("\n");
 }
 
@@ -227,7 +220,7 @@ function withoutOneWord(text: string, stream: Random): string {
  * also one of the other picture's, or the pictures are equal.
  */
 function samePairs(
-  samples: readonly Sample[],
+  samples: readonly StreamedSample[],
   views: readonly (readonly string[])[],
   fingerprints: Float64Array,
 ): Uint8Array {

@@ -10,6 +10,7 @@ import { latestCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import { readMetrics } from "./metrics.js";
 import type { TrainingOptions } from "./options.js";
 import { resumeRun, runFiles, startRun } from "./run.js";
+import { survey } from "./survey.js";
 import { colourSamples, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 
@@ -46,8 +47,9 @@ const checkpointOf = async (folder: string) =>
   (await latestCheckpoint(join(folder, runFiles.checkpoints))).latest!;
 const losses = (folder: string) =>
   readMetrics(join(folder, runFiles.metrics)).map(({ loss }) => loss as number);
+const data = (known: readonly Sample[]) => () => survey([known], 0);
 const startingWeights = async (training: TrainingOptions) =>
-  (await startRun(newFolder(), samples, { model: { clip: tinyClip }, training })).weights;
+  (await startRun(newFolder(), data(samples), { model: { clip: tinyClip }, training })).weights;
 
 /** Names of what differs between two sets of weights. */
 function changed(
@@ -142,7 +144,7 @@ test("a run starts from another's weights, options and tokenizer", async () => {
   const out = newFolder();
   const model = { clip: { decoupledContrastiveLearning: true } };
   const training = { ...fast, init: { from: trained } };
-  const start = await startRun(out, samples.slice(0, 4), { model, training });
+  const start = await startRun(out, data(samples.slice(0, 4)), { model, training });
   const source = await loadModel(trained);
   assert.deepEqual(start.weights, source.weights);
   const { decoupledContrastiveLearning, ...options } = start.config.clip;
@@ -152,7 +154,7 @@ test("a run starts from another's weights, options and tokenizer", async () => {
   assert.deepEqual(start.tokenizer.encode("magenta"), source.tokenizer.encode("magenta"));
   assert.deepEqual(start.warnings, []);
   // Resumed before its first checkpoint it starts there again.
-  assert.deepEqual((await resumeRun(out, samples.slice(0, 4))).weights, source.weights);
+  assert.deepEqual((await resumeRun(out, async () => 4)).weights, source.weights);
 
   const again = newFolder();
   await run(again, { init: { from: trained } }, { model: { clip: {} } });
@@ -160,7 +162,7 @@ test("a run starts from another's weights, options and tokenizer", async () => {
 });
 
 test("a run with new parts takes what there is, and says what starts afresh", async () => {
-  const { weights, warnings } = await startRun(newFolder(), samples, {
+  const { weights, warnings } = await startRun(newFolder(), data(samples), {
     model: { clip: { sigmoidLoss: true } },
     training: { init: { from: trained } },
   });
@@ -174,7 +176,7 @@ test("a run with new parts takes what there is, and says what starts afresh", as
 
 test("without the text encoder's weights, captions get a tokenizer of their own", async () => {
   const others = samples.map((sample) => ({ ...sample, captions: [`ein ${sample.captions[0]}`] }));
-  const { config, tokenizer, weights } = await startRun(newFolder(), others, {
+  const { config, tokenizer, weights } = await startRun(newFolder(), data(others), {
     training: { init: { from: trained, only: "visual_transformer.*" } },
   });
   const source = await loadModel(trained);
@@ -190,7 +192,7 @@ test("without the text encoder's weights, captions get a tokenizer of their own"
 
 test("weights that do not fit are refused by name, before anything is written", async () => {
   const out = newFolder();
-  const start = (run: Parameters<typeof startRun>[2]) => startRun(out, samples, run);
+  const start = (run: Parameters<typeof startRun>[2]) => startRun(out, data(samples), run);
   const init = { from: trained };
   const refuses = (run: Parameters<typeof startRun>[2], message: RegExp) =>
     assert.rejects(start(run), { name: "ClipsmithError", message });
@@ -211,7 +213,7 @@ test("weights that do not fit are refused by name, before anything is written", 
   await refuses({ training: { learningRateFloor: 1 } }, /learningRateFloor is 1, above/);
   await assert.rejects(readFile(join(out, runFiles.training)), { code: "ENOENT" });
   await assert.rejects(
-    startRun(trained, samples, { training: { init }, overwrite: true }),
+    startRun(trained, data(samples), { training: { init }, overwrite: true }),
     /cannot start the run that replaces it/,
   );
   // A model without its weights.

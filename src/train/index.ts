@@ -10,5 +10,6 @@ export { DEFAULT_PRESET, type Preset, type PresetName, presets } from "./presets
 export { type NewRun, runFiles } from "./run.js";
 export { defineConfig, type RunConfig, runConfigSchema } from "./run-config.js";
 export { learningRateAt, type ScheduleOptions } from "./schedule.js";
+export type { SkippedSummary } from "./skip-log.js";
 export { type Batch, type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
 export { type StartedRun, type TrainOptions, type TrainResult, train } from "./train.js";

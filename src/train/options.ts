@@ -54,6 +54,14 @@ export const trainingOptionsSchema = z.strictObject({
   steps: z.int().positive().optional(),
   /** Pairs in a batch B. */
   batchSize: z.int().min(2).default(256),
+  /** How often each of several sources is drawn from, as parts of their sum; default: all alike. */
+  sourceWeights: z.array(z.number().positive()).optional(),
+  /** Samples of a source in shards that are shuffled together; two such blocks are in memory. */
+  shuffleBuffer: z.int().positive().default(4096),
+  /** The run stops when more than this part of the samples cannot be used. */
+  maxSkippedRate: z.number().min(0).lt(1).default(0.2),
+  /** Equal pictures and shared captions in a batch are no negatives of each other. */
+  excludeDuplicates: z.boolean().default(true),
   /** How gradients change parameters: AdamW, or Lion (Chen et al., 2023). */
   optimizer: z.enum(["adamw", "lion"]).default("adamw"),
   /** The highest learning rate, reached at the end of the warm-up. Lion wants it 3 to 10 times lower. */

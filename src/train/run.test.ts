@@ -3,16 +3,16 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { OpenAITokenizer, type Sample } from "../data/index.js";
+import { OpenAITokenizer } from "../data/index.js";
 import { loadDescription } from "../model/index.js";
 import { saveCheckpoint } from "./checkpoint.js";
 import { type NewRun, resumeRun, runFiles, startRun } from "./run.js";
+import type { Survey } from "./survey.js";
 import { tinyClip } from "./testing.js";
 
-const samples: Sample[] = [
-  { picture: "/a.png", captions: ["a red ball", "red"] },
-  { picture: "/b.png", captions: ["a blue ball on a table by the window"] },
-];
+const blue = "a blue ball on a table by the window";
+const found = async (): Promise<Survey> => ({ captions: ["a red ball", "red", blue], samples: 2 });
+const countSamples = async () => 2;
 const model = { clip: tinyClip };
 
 let root: string;
@@ -23,7 +23,7 @@ after(() => rm(root, { recursive: true }));
 
 let folders = 0;
 const newFolder = () => join(root, `run-${folders++}`);
-const start = (folder: string, run: NewRun = {}) => startRun(folder, samples, { model, ...run });
+const start = (folder: string, run: NewRun = {}) => startRun(folder, found, { model, ...run });
 
 test("a new run has a tokenizer of the captions, room for the longest, and its options", async () => {
   const folder = join(newFolder(), "deeper");
@@ -31,7 +31,7 @@ test("a new run has a tokenizer of the captions, room for the longest, and its o
     training: { steps: 7 },
     vocabularySize: 300,
   });
-  const longest = tokenizer.encode(samples[1]!.captions[0]!).length;
+  const longest = tokenizer.encode(blue).length;
   assert.equal(config.clip.textSeqLen, longest);
   assert.equal(config.clip.numTextTokens, tokenizer.vocabularySize);
   assert.ok(tokenizer.vocabularySize <= 300);
@@ -56,7 +56,7 @@ test("a new run takes a tokenizer that is given, and keeps it in its folder", as
 });
 
 test("long captions are cut at 77 tokens unless told otherwise", async () => {
-  const long = [{ picture: "/a.png", captions: ["0123456789 ".repeat(20)] }];
+  const long = async () => ({ captions: ["0123456789 ".repeat(20)], samples: 2 });
   const { config } = await startRun(newFolder(), long, { model, vocabularySize: 258 });
   assert.equal(config.clip.textSeqLen, 77);
   const own = await startRun(newFolder(), long, {
@@ -99,7 +99,7 @@ test("a run is replaced only if asked for, and then altogether", async () => {
     "tokenizer.json",
     "training.json",
   ]);
-  assert.equal((await resumeRun(folder, samples)).training.seed, 5);
+  assert.equal((await resumeRun(folder, countSamples)).training.seed, 5);
   // An empty folder has nothing to overwrite.
   const empty = newFolder();
   await mkdir(empty);
@@ -142,7 +142,7 @@ test("wrong options are told before anything is written or replaced", async () =
 test("a run without a checkpoint starts again from the same weights", async () => {
   const folder = newFolder();
   const started = await start(folder, { training: { seed: 3, steps: 5 } });
-  const resumed = await resumeRun(folder, samples);
+  const resumed = await resumeRun(folder, countSamples);
   assert.equal(resumed.checkpoint, undefined);
   assert.deepEqual(resumed.weights, started.weights);
   assert.deepEqual(resumed.training, started.training);
@@ -151,7 +151,7 @@ test("a run without a checkpoint starts again from the same weights", async () =
 
 test("what cannot be resumed says why", async () => {
   const folder = newFolder();
-  await assert.rejects(resumeRun(folder, samples), {
+  await assert.rejects(resumeRun(folder, countSamples), {
     name: "ClipsmithError",
     message: /^There is no run to resume in .*training\.json.*Leave out --resume to start one\.$/,
   });
@@ -161,12 +161,12 @@ test("what cannot be resumed says why", async () => {
     tensors: new Map([["temperature", { shape: [], data: Float32Array.of(2) }]]),
     state: { totalSteps: 5 },
   });
-  await assert.rejects(resumeRun(folder, samples), {
+  await assert.rejects(resumeRun(folder, countSamples), {
     name: "ClipsmithError",
     message: /step-00000003 has no text_transformer\.cls_token: is it of another model\?/,
   });
   await writeFile(join(folder, runFiles.training), '{"minutes": -1}');
-  await assert.rejects(resumeRun(folder, samples), {
+  await assert.rejects(resumeRun(folder, countSamples), {
     name: "ClipsmithError",
     message: /training\.json: minutes: /,
   });
@@ -180,7 +180,7 @@ test("a checkpoint knows what it was made with", async () => {
     tensors: new Map([...weights].map(([name, data]) => [name, { shape: [data.length], data }])),
     state: { configuration },
   });
-  assert.deepEqual((await resumeRun(folder, samples)).warnings, []);
+  assert.deepEqual((await resumeRun(folder, countSamples)).warnings, []);
   const edit = async (file: string, from: string, to: string) => {
     const path = join(folder, file);
     const text = await readFile(path, "utf8");
@@ -189,7 +189,7 @@ test("a checkpoint knows what it was made with", async () => {
     return () => writeFile(path, text);
   };
   await edit(runFiles.training, '"seed": 3', '"seed": 4');
-  const [warning] = (await resumeRun(folder, samples)).warnings;
+  const [warning] = (await resumeRun(folder, countSamples)).warnings;
   assert.match(warning!, /^Options of training have changed since .*: seed was 3 and is 4\.$/);
   for (const [file, from, to, message] of [
     [
@@ -202,7 +202,7 @@ test("a checkpoint knows what it was made with", async () => {
     ["tokenizer.json", "{", "{ ", /: tokenizer\.json has changed\. Put back the files/],
   ] as const) {
     const restore = await edit(file, from, to);
-    await assert.rejects(resumeRun(folder, samples), { name: "ClipsmithError", message });
+    await assert.rejects(resumeRun(folder, countSamples), { name: "ClipsmithError", message });
     await restore();
   }
 });
@@ -219,7 +219,7 @@ test("causal texts end with the tokenizer's end token, for which there is room",
     assert.equal(causal.config.clip.textEosId, causal.tokenizer.eosId);
     assert.equal(causal.config.clip.textSeqLen, plain.config.clip.textSeqLen + 1);
     assert.equal(plain.config.clip.textEosId, undefined);
-    assert.deepEqual((await resumeRun(folder, samples)).config, causal.config);
+    assert.deepEqual((await resumeRun(folder, countSamples)).config, causal.config);
     // Told again, it is no contradiction.
     const own = { clip: { ...clip, textEosId: causal.tokenizer.eosId, textPadId: 0 } };
     assert.deepEqual((await start(newFolder(), { ...run, model: own })).config, causal.config);
@@ -258,7 +258,7 @@ test("compat starts as x-clip does, and leaves the temperature free", async () =
   assert.equal(compat.weights.get("temperature")![0], 1);
   assert.equal(compat.training.maxLogitScale, null);
   assert.ok(Math.abs(deviation(compat.weights.get(embeddings)!) - 1) < 0.05);
-  const resumed = await resumeRun(folder, samples);
+  const resumed = await resumeRun(folder, countSamples);
   assert.deepEqual(resumed.weights, compat.weights);
   assert.deepEqual(resumed.training, compat.training);
 
@@ -276,10 +276,7 @@ test("compat starts as x-clip does, and leaves the temperature free", async () =
 });
 
 test("the sigmoid loss starts at the odds of a match in a batch", async () => {
-  const many = Array.from({ length: 20 }, (_, i) => ({
-    picture: `/${i}.png`,
-    captions: [`picture ${i}`],
-  }));
+  const many = async () => ({ captions: ["a", "b"], samples: 20 });
   const clip = { ...tinyClip, sigmoidLoss: true };
   for (const [batchSize, bias] of [
     [8, -Math.log(7)],
@@ -306,7 +303,7 @@ test("batch norm's statistics start at those of nothing, and are resumed", async
     tensors: new Map([...changed].map(([name, data]) => [name, { shape: [data.length], data }])),
     state: {},
   });
-  assert.deepEqual((await resumeRun(folder, samples)).weights, changed);
+  assert.deepEqual((await resumeRun(folder, countSamples)).weights, changed);
 });
 
 test("objectives at odds are refused before a run is replaced", async () => {

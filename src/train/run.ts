@@ -3,7 +3,12 @@ import { access, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { CLIP, type ClipOptions, type ClipParts } from "../clip/index.js";
-import { loadTokenizer, type Sample, type Tokenizer, trainTokenizer } from "../data/index.js";
+import {
+  loadTokenizer,
+  streamPositionSchema,
+  type Tokenizer,
+  trainTokenizer,
+} from "../data/index.js";
 import {
   loadDescription,
   type ModelConfig,
@@ -33,11 +38,13 @@ import {
   trainingOptionsSchema,
 } from "./options.js";
 import { LOCK_FILE } from "./run-lock.js";
+import type { Survey } from "./survey.js";
 
 /** Names inside a run's folder, which is also the model's. */
 export const runFiles = {
   training: TRAINING_FILE,
   metrics: "metrics.jsonl",
+  skipped: "skipped.jsonl",
   tensorboard: "tensorboard",
   checkpoints: "checkpoints",
 } as const;
@@ -45,6 +52,8 @@ export const runFiles = {
 /** What a run starts from: afresh, or at a checkpoint. */
 export interface RunStart extends ModelParts {
   readonly training: ResolvedTrainingOptions;
+  /** Pairs in a batch. */
+  readonly batchSize: number;
   readonly checkpoint: Checkpoint | undefined;
   /** What its checkpoints are to remember. */
   readonly configuration: Configuration;
@@ -80,7 +89,7 @@ const MAX_TEXT_LENGTH = 77;
  */
 export async function startRun(
   folder: string,
-  samples: readonly Sample[],
+  data: () => Promise<Survey>,
   {
     model: givenModel = { clip: {} },
     training = {},
@@ -111,7 +120,7 @@ export async function startRun(
     );
   }
   await checkFolder(folder, overwrite);
-  const captions = samples.flatMap((sample) => sample.captions);
+  const { captions, samples } = await data();
   const tokenizer = await newTokenizer(captions, init?.tokenizer, tokenizerOptions);
   const { textCausalMask = false } = model.clip;
   const encoding = { addEos: textCausalMask };
@@ -137,7 +146,8 @@ export async function startRun(
   checkTokens(config.clip, tokenizer);
   const clip = new CLIP(config.clip, parts);
   groupsOf(clip, options);
-  const weights = startingWeights(clip, options, samples.length);
+  const batchSize = Math.min(options.batchSize, samples);
+  const weights = startingWeights(clip, options, batchSize);
   const warnings = init?.apply(clip, weights) ?? [];
   await clearFolder(folder);
   // This file marks the folder as a run's, so that it can be replaced if the start is cut off here.
@@ -149,6 +159,7 @@ export async function startRun(
     tokenizer,
     weights,
     training: options,
+    batchSize,
     checkpoint: undefined,
     configuration: await configurationOf(folder),
     warnings,
@@ -203,13 +214,14 @@ async function newTokenizer(
 }
 
 /**
- * Takes up a run at its newest checkpoint, or from its start where it has none yet.
+ * Takes up a run at its newest checkpoint, or from its start where it has none yet. Samples are counted
+ * only where no checkpoint knows the size of a batch.
  *
  * @throws ClipsmithError if the folder holds no run.
  */
 export async function resumeRun(
   folder: string,
-  samples: readonly Sample[],
+  countSamples: () => Promise<number>,
   parts: ClipParts = {},
 ): Promise<RunStart> {
   const path = join(folder, runFiles.training);
@@ -236,11 +248,12 @@ export async function resumeRun(
     join(folder, runFiles.checkpoints),
   );
   const configuration = await configurationOf(folder);
-  if (checkpoint) {
-    const { configuration: made } = checkpointStateSchema.parse(checkpoint.state);
-    if (made) warnings.push(...compareConfigurations(checkpoint.path, made, configuration));
+  const state = checkpointStateSchema.parse(checkpoint?.state ?? {});
+  if (checkpoint && state.configuration) {
+    warnings.push(...compareConfigurations(checkpoint.path, state.configuration, configuration));
   }
-  const weights = startingWeights(clip, training, samples.length);
+  const batchSize = state.batchSize ?? Math.min(training.batchSize, await countSamples());
+  const weights = startingWeights(clip, training, batchSize);
   if (!checkpoint && training.init) {
     warnings.push(...(await Init.load(training.init, folder)).apply(clip, weights));
   }
@@ -251,7 +264,7 @@ export async function resumeRun(
       throw new ClipsmithError(`${checkpoint.path} has no ${name}: is it of another model?`);
     }
   }
-  return { config, tokenizer, weights, training, checkpoint, configuration, warnings };
+  return { config, tokenizer, weights, training, batchSize, checkpoint, configuration, warnings };
 }
 
 /** What the training options say of a model's parameters. Throws ClipsmithError if they cannot. */
@@ -263,16 +276,11 @@ export function groupsOf(clip: CLIP, options: ResolvedTrainingOptions): Paramete
   );
 }
 
-/** Pairs in a batch: no more than there are samples. */
-export function batchSizeOf(options: ResolvedTrainingOptions, samples: number): number {
-  return Math.min(options.batchSize, samples);
-}
-
 /** x-clip's starting values, but for the embeddings, the logit scale and the bias of the sigmoid loss. */
 function startingWeights(
   clip: CLIP,
   options: ResolvedTrainingOptions,
-  samples: number,
+  batchSize: number,
 ): Map<string, Float32Array> {
   const weights = initialize(clip.parameters, options.seed);
   for (const [name, { initializer }] of clip.parameters) {
@@ -285,7 +293,7 @@ function startingWeights(
   );
   // The odds of a match: the many pairs that don't then weigh no more than those that do.
   const bias = weights.get(CLIP.logitBias);
-  if (bias) bias[0] = -Math.log(batchSizeOf(options, samples) - 1);
+  if (bias) bias[0] = -Math.log(batchSize - 1);
   return weights;
 }
 
@@ -295,6 +303,10 @@ export const checkpointStateSchema = z.object({
   totalSteps: z.int().positive().optional(),
   /** Seconds spent on the steps up to here. */
   seconds: z.number().min(0).default(0),
+  /** Pairs in a batch. */
+  batchSize: z.int().min(2).optional(),
+  /** Where the stream of samples stands. */
+  position: streamPositionSchema.optional(),
   /** What it was made with. */
   configuration: configurationSchema.optional(),
 });

@@ -2,17 +2,16 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
 import { CLIP } from "../clip/index.js";
-import type { Sample, Skipped } from "../data/index.js";
+import { openStream, type Sample, type StreamSource } from "../data/index.js";
 import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { BatchSource } from "./batches.js";
 import { saveCheckpoint } from "./checkpoint.js";
 import type { ParameterGroups } from "./groups.js";
-import type { ResolvedTrainingOptions } from "./options.js";
+import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
 import {
-  batchSizeOf,
   checkpointStateSchema,
   groupsOf,
   makeFolder,
@@ -25,7 +24,9 @@ import {
 import { RunLock } from "./run-lock.js";
 import { RunMetrics } from "./run-metrics.js";
 import { learningRateAt } from "./schedule.js";
+import { SkipLog, type SkippedSummary } from "./skip-log.js";
 import { type StepResult, TrainingStep } from "./step.js";
+import { isInMemory, survey } from "./survey.js";
 
 /** A run that is about to take its first step, or to go on. */
 export interface StartedRun {
@@ -39,7 +40,13 @@ export interface StartedRun {
 export interface TrainOptions extends NewRun {
   /** Folder of the run; the trained model is there in the end. */
   readonly out: string;
-  readonly samples: readonly Sample[];
+  /** What to train on: samples in memory; or else `sources`. */
+  readonly samples?: readonly Sample[];
+  /**
+   * What to train on: sources read shard by shard, or samples in memory, drawn from in the proportions of
+   * `training.sourceWeights`. A run that is resumed needs the same ones in the same order.
+   */
+  readonly sources?: readonly StreamSource[];
   /** Go on with the run in `out`, with its own options; default false. */
   readonly resume?: boolean;
   readonly runtime?: RuntimeOptions;
@@ -62,8 +69,8 @@ export interface TrainResult {
   readonly samplesPerSecond: number;
   /** False if a signal stopped it before its end. */
   readonly finished: boolean;
-  /** Pictures that could not be read. */
-  readonly skipped: readonly Skipped[];
+  /** What could not be used, in all of the run. */
+  readonly skipped: SkippedSummary;
 }
 
 /** Minutes become a number of steps after this many steps at least ... */
@@ -81,29 +88,43 @@ const LOSS_STEPS = 50;
  *   stops being a number; checkpoints stay as they are.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, samples } = options;
-  if (samples.length < 2) {
-    throw new ClipsmithError(
-      `Training needs at least two pictures with captions, to tell them apart; found ${samples.length}.`,
-    );
+  const { out, samples, sources = samples && [samples] } = options;
+  if (sources === undefined) throw new Error("train: give samples or sources");
+  const data = () => survey(sources, options.training?.seed ?? 0);
+  if (!options.resume) {
+    checkSources(sources, options.training ?? {});
+    await makeFolder(out);
   }
-  if (new Set(samples.flatMap((sample) => sample.captions)).size < 2) {
-    throw new ClipsmithError(
-      "All pictures have the same caption: there is nothing to tell them apart by.",
-    );
-  }
-  if (!options.resume) await makeFolder(out);
   // Of a folder that is not there, resuming says so.
   const lock = existsSync(out) ? await RunLock.take(out) : undefined;
   try {
     const start = options.resume
-      ? await resumeRun(out, samples, options.parts)
-      : await startRun(out, samples, options);
+      ? await resumeRun(out, async () => (await data()).samples, options.parts)
+      : await startRun(out, data, options);
     const { config, training, checkpoint } = start;
     options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
-    return await new Run(start, options, lock).train();
+    return await new Run(start, sources, options, lock).train();
   } finally {
     await lock?.release();
+  }
+}
+
+/** Throws ClipsmithError where options ask of the sources what they cannot do. */
+function checkSources(
+  sources: readonly StreamSource[],
+  { blend = 0, sourceWeights }: TrainingOptions,
+): void {
+  if (blend > 0 && !sources.every(isInMemory)) {
+    throw new ClipsmithError(
+      "training.blend mixes pictures that have the same captions, so all must be known beforehand: it " +
+        "works with folders and lists, and not with shards. Leave it out.",
+    );
+  }
+  if (sourceWeights !== undefined && sourceWeights.length !== sources.length) {
+    throw new ClipsmithError(
+      `training.sourceWeights has ${sourceWeights.length} weights, but there are ${sources.length} ` +
+        "sources: give one for each.",
+    );
   }
 }
 
@@ -116,39 +137,59 @@ class Run {
   readonly #groups: ParameterGroups;
   readonly #batchSize: number;
   readonly #source: BatchSource;
+  readonly #skipped: SkipLog;
   readonly #firstStep: number;
+  readonly #state: z.output<typeof checkpointStateSchema>;
 
-  constructor(start: RunStart, options: TrainOptions, lock: RunLock | undefined) {
-    const { training } = start;
+  constructor(
+    start: RunStart,
+    sources: readonly StreamSource[],
+    options: TrainOptions,
+    lock: RunLock | undefined,
+  ) {
+    const { training, batchSize } = start;
     this.#start = start;
     this.#options = options;
     this.#lock = lock;
     this.#clip = new CLIP(start.config.clip, options.parts);
     this.#groups = groupsOf(this.#clip, training);
-    this.#batchSize = batchSizeOf(training, options.samples.length);
+    this.#batchSize = batchSize;
     this.#firstStep = start.checkpoint?.step ?? 0;
+    this.#state = checkpointStateSchema.parse(start.checkpoint?.state ?? {});
+    checkSources(sources, training);
+    this.#skipped = new SkipLog(join(options.out, runFiles.skipped), training.maxSkippedRate);
     this.#source = new BatchSource({
-      samples: options.samples,
+      stream: openStream({
+        sources,
+        seed: training.seed,
+        shuffleBuffer: training.shuffleBuffer,
+        ...(training.sourceWeights && { weights: training.sourceWeights }),
+        ...(this.#state.position && { position: this.#state.position }),
+      }),
+      firstStep: this.#firstStep,
       clip: this.#clip,
       config: start.config,
       tokenizer: start.tokenizer,
-      batchSize: this.#batchSize,
+      batchSize,
       seed: training.seed,
       augment: training.augment,
       sslAugment: training.sslAugment,
       augTexts: training.augTexts,
       augImages: training.augImages,
+      excludeDuplicates: training.excludeDuplicates,
       blend: training.blend,
+      blended: sources.filter(isInMemory).flat(),
+      log: this.#skipped,
     });
   }
 
   async train(): Promise<TrainResult> {
-    const { checkpoint, training, warnings } = this.#start;
+    const { training, warnings } = this.#start;
+    const state = this.#state;
     const step = await this.#compile();
     const metrics = new RunMetrics(this.#options.out, {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
-    const state = checkpointStateSchema.parse(checkpoint?.state ?? {});
     let totalSteps = state.totalSteps ?? training.steps;
     const progress = new Progress({
       totalSteps,
@@ -171,27 +212,25 @@ class Run {
     let lastTime = started;
     const stepTimes: number[] = [];
     let at = this.#firstStep;
+    let position = state.position;
     let saved = { time: started, step: at };
     const secondsSpent = () => state.seconds + (performance.now() - started) / 1000;
     const save = async () => {
-      await this.#save(step, at, { totalSteps, seconds: secondsSpent() });
+      await this.#save(step, at, { totalSteps, seconds: secondsSpent(), position });
       saved = { time: performance.now(), step: at };
     };
     let loss: number | undefined;
-    let reported = 0;
     try {
-      let next = this.#source.batch(at);
-      // Nobody asks for a batch past the end.
-      next.catch(() => {});
       while (at < (totalSteps ?? Number.POSITIVE_INFINITY) && !signal?.aborted) {
-        const batch = await next;
-        // The next batch is read while this one is learnt.
-        if (at + 1 < (totalSteps ?? Number.POSITIVE_INFINITY)) {
-          next = this.#source.batch(at + 1);
-          next.catch(() => {});
-        }
+        const asked = performance.now();
+        const prepared = await this.#source.next().catch(async (error: unknown) => {
+          // What was learnt so far is kept: data can be mended.
+          if (at > saved.step) await save();
+          throw error;
+        });
+        const dataWaitSeconds = (performance.now() - asked) / 1000;
         const rate = learningRate(at);
-        const result = await step.run(batch, {
+        const result = await step.run(prepared.batch, {
           learningRate: rate,
           maxGradientNorm: training.maxGradientNorm,
           skip: this.#groups.frozenAt(at),
@@ -200,6 +239,7 @@ class Run {
         const logitScale = this.#clampLogitScale(step);
         step.optimizer.average();
         at++;
+        position = prepared.position;
         loss = average(loss, result.loss, at - this.#firstStep);
         const { terms, ...figures } = result;
         const parts = Object.keys(terms).length > 1 ? terms : {};
@@ -211,6 +251,7 @@ class Run {
           learningRate: rate,
           logitScale,
           samplesPerSecond: rounded((1000 * this.#batchSize) / (time - lastTime)),
+          dataWaitSeconds: rounded(dataWaitSeconds),
           rssMB: Math.round(process.memoryUsage.rss() / 1e6),
         });
         lastTime = time;
@@ -228,11 +269,8 @@ class Run {
             progress.totalSteps = totalSteps;
           }
         }
-        for (const { reason } of this.#source.skipped.slice(reported)) {
-          progress.message(`Skipped a picture. ${reason}`);
-          reported++;
-        }
-        progress.update({ step: at, loss, samples: this.#batchSize });
+        for (const line of this.#skipped.news()) progress.message(line);
+        progress.update({ step: at, loss, samples: this.#batchSize, dataWaitSeconds });
         if (performance.now() - saved.time > training.checkpointSeconds * 1000) await save();
       }
       const finished = totalSteps !== undefined && at >= totalSteps;
@@ -245,7 +283,7 @@ class Run {
         loss: loss ?? Number.NaN,
         samplesPerSecond: ((at - this.#firstStep) * this.#batchSize) / seconds,
         finished,
-        skipped: this.#source.skipped,
+        skipped: this.#skipped.summary,
       };
     } finally {
       progress.stop();
@@ -307,15 +345,20 @@ class Run {
   async #save(
     step: TrainingStep,
     at: number,
-    { totalSteps, seconds }: z.output<typeof checkpointStateSchema>,
+    { totalSteps, seconds, position }: z.output<typeof checkpointStateSchema>,
   ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
     for (const [name, data] of step.weights) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
-    const { configuration } = this.#start;
-    const state = { ...(totalSteps !== undefined && { totalSteps }), seconds, configuration };
+    const state = {
+      ...(totalSteps !== undefined && { totalSteps }),
+      seconds,
+      configuration: this.#start.configuration,
+      batchSize: this.#batchSize,
+      ...(position && { position }),
+    };
     await this.#lock?.check();
     await saveCheckpoint(folder, { step: at, tensors, state });
   }

@@ -2,15 +2,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setTimeout as sleep, setImmediate as tick } from "node:timers/promises";
 import { ClipsmithError } from "../util/errors.js";
+import { openStream, type StreamOptions } from "./open-stream.js";
 import type { Sample, Skipped } from "./sample.js";
 import type { SampleSource, SourceSample } from "./source.js";
-import {
-  openStream,
-  type Streamed,
-  type StreamOptions,
-  type StreamPosition,
-  streamPositionSchema,
-} from "./stream.js";
+import type { Streamed } from "./stream.js";
+import { type StreamPosition, streamPositionSchema } from "./stream-position.js";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 

@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { SkipLog } from "./skip-log.js";
+
+const root = mkdtempSync(join(tmpdir(), "clipsmith-skip-log-"));
+after(() => rmSync(root, { recursive: true }));
+
+let files = 0;
+const newPath = () => join(root, `skipped-${files++}.jsonl`);
+const linesOf = (path: string) =>
+  readFileSync(path, "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as unknown);
+
+test("each thing is named once, with its cause, also over several processes", () => {
+  const path = newPath();
+  const log = new SkipLog(path, 0.9);
+  log.skip({ where: "a.png", reason: "Cannot read the picture a.png: the file is empty: really" });
+  log.skip({ where: "row 3", reason: "no caption" });
+  log.skip({ where: "a.png", reason: "Cannot read the picture a.png: the file is empty: really" });
+  const expected = [
+    {
+      where: "a.png",
+      reason: "Cannot read the picture a.png: the file is empty: really",
+      cause: "the file is empty",
+    },
+    { where: "row 3", reason: "no caption", cause: "no caption" },
+  ];
+  assert.deepEqual(linesOf(path), expected);
+  // A killed process may leave half a line.
+  appendFileSync(path, '{"where":"x');
+  const resumed = new SkipLog(path, 0.9);
+  resumed.skip({ where: "row 3", reason: "no caption" });
+  resumed.skip({ where: "row 4", reason: "no caption" });
+  const { count, causes, first } = resumed.summary;
+  assert.equal(count, 3);
+  assert.deepEqual(
+    [...causes],
+    [
+      ["no caption", 2],
+      ["the file is empty", 1],
+    ],
+  );
+  assert.deepEqual(
+    first.map(({ where }) => where),
+    ["a.png", "row 3", "row 4"],
+  );
+  assert.equal(new SkipLog(path, 0.9).summary.count, 3);
+});
+
+test("the first ones are told of, then sums, ever more seldom", () => {
+  const log = new SkipLog(newPath(), 0.99);
+  assert.deepEqual(log.news(), []);
+  const told: string[][] = [];
+  for (let i = 1; i <= 1200; i++) {
+    log.used();
+    log.skip({ where: `${i}.png`, reason: i % 3 === 0 ? "no caption" : "too small: 3 px" });
+    if (i % 5 === 0) told.push(log.news());
+  }
+  assert.deepEqual(told[0]!.slice(0, 3), [
+    "Skipped 1.png: too small: 3 px",
+    "Skipped 2.png: too small: 3 px",
+    "Skipped 3.png: no caption",
+  ]);
+  const later = told.slice(2).filter((lines) => lines.length > 0);
+  assert.deepEqual(
+    later.map(([line]) => line!.replace(/, see .*/, "")),
+    ["Skipped 100 so far", "Skipped 1,000 so far"],
+  );
+  assert.deepEqual(later[1]!.slice(1), [
+    "  667 times: too small (1.png)",
+    "  333 times: no caption (3.png)",
+  ]);
+});
+
+test("too many stop the run, early or late, but not too early", () => {
+  const skip = { where: "a.png", reason: "no caption: in row 1" };
+  const message =
+    /^Training stopped: 2[0-4]\.?\d* % of the last samples could not be used, more than the 20 % of training\.maxSkippedRate\. So far:\n {2}once: no caption \(a\.png\)\n.*skipped-\d+\.jsonl names them\. .*training\.json; then go on by --resume\.$/;
+  for (const before of [0, 100_000]) {
+    const log = new SkipLog(newPath(), 0.2);
+    for (let i = 0; i < before; i++) log.used();
+    let taken = 0;
+    assert.throws(
+      () => {
+        for (; taken < 5000; taken++) {
+          // A bit more than a fifth.
+          if (taken % 24 < 5) log.skip(skip);
+          else log.used();
+        }
+      },
+      { name: "ClipsmithError", message },
+    );
+    assert.ok(taken >= 99, `after ${taken}`);
+  }
+  const log = new SkipLog(newPath(), 0.2);
+  for (let i = 0; i < 50; i++) log.skip(skip);
+  for (let i = 0; i < 10_000; i++) {
+    if (i % 6 === 0 && i > 500) log.skip(skip);
+    else log.used();
+  }
+});
+
+test("a lost shard counts for what was in it", () => {
+  const log = new SkipLog(newPath(), 0.2);
+  for (let i = 0; i < 300; i++) log.used();
+  log.skip({ where: "a.tar", reason: "cut off" }, 50);
+  assert.throws(() => log.skip({ where: "b.tar", reason: "cut off" }, 50), /2 times: cut off/);
+});

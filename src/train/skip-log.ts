@@ -1,0 +1,162 @@
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Skipped } from "../data/index.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+
+/** What a run left out. */
+export interface SkippedSummary {
+  /** How many different files, rows and shards. */
+  readonly count: number;
+  /** How many of each cause, the commonest first. */
+  readonly causes: ReadonlyMap<string, number>;
+  /** The first of them. */
+  readonly first: readonly Skipped[];
+}
+
+/** Those that are kept in {@link SkippedSummary}; all are in the file. */
+const FIRST = 10;
+/** The rate is judged after this many entries ... */
+const LEAST_ENTRIES = 100;
+/** ... and by about this many of the last ones: what goes wrong late counts as what does early. */
+const LAST_ENTRIES = 1000;
+
+/**
+ * Keeps account of what cannot be learnt from: counts by cause, and a file with a line for each,
+ * `{where, reason, cause}`. A cause is what stands before ": " in a reason.
+ */
+export class SkipLog {
+  readonly #path: string;
+  readonly #maxRate: number;
+  readonly #known: Set<string>;
+  readonly #causes = new Map<string, number>();
+  readonly #first: Skipped[] = [];
+  /** Entries of late, and those skipped among them. */
+  #entries = 0;
+  #skipped = 0;
+  /** How many were told of. */
+  #told: number;
+
+  /**
+   * @param path of the file; one that is there is gone on with
+   * @param maxRate the greatest part of the entries that may be skipped
+   */
+  constructor(path: string, maxRate: number) {
+    this.#path = path;
+    this.#maxRate = maxRate;
+    this.#known = new Set();
+    for (const skipped of readSkipped(path)) this.#note(skipped);
+    this.#told = this.#known.size;
+  }
+
+  get summary(): SkippedSummary {
+    const causes = new Map([...this.#causes].sort(([, a], [, b]) => b - a));
+    return { count: this.#known.size, causes, first: this.#first };
+  }
+
+  /** What to tell since it was last asked: the first ones each, and then sums, ever more seldom. */
+  news(): string[] {
+    const from = this.#told;
+    this.#told = this.#known.size;
+    const named = this.#first
+      .slice(from)
+      .map(({ where, reason }) =>
+        reason.includes(where) ? `Skipped a picture. ${reason}` : `Skipped ${where}: ${reason}`,
+      );
+    const power = 10 ** Math.floor(Math.log10(Math.max(1, this.#told)));
+    if (power <= FIRST || from >= power) return named;
+    const count = this.#told.toLocaleString("en");
+    return [...named, `Skipped ${count} so far, see ${this.#path}:`, ...causeLines(this.summary)];
+  }
+
+  /** An entry that can be learnt from. */
+  used(): void {
+    this.#count(1, 0);
+  }
+
+  /**
+   * An entry that cannot. `lost` is the number of entries it stands for.
+   *
+   * @throws ClipsmithError when too many are skipped, or the file cannot be written
+   */
+  skip({ where, reason }: Skipped, lost = 1): void {
+    if (!this.#known.has(where)) {
+      this.#note({ where, reason });
+      const line = `${JSON.stringify({ where, reason, cause: causeOf(reason) })}\n`;
+      try {
+        appendFileSync(this.#path, line);
+      } catch (cause) {
+        throw new ClipsmithError(`Cannot write ${this.#path}: ${messageOf(cause)}.`, { cause });
+      }
+    }
+    this.#count(lost, lost);
+    if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#maxRate * this.#entries) {
+      const percent = (rate: number) => `${Number((100 * rate).toPrecision(3))} %`;
+      throw new ClipsmithError(
+        `Training stopped: ${percent(this.#skipped / this.#entries)} of the last samples could not be ` +
+          `used, more than the ${percent(this.#maxRate)} of training.maxSkippedRate. So far:\n` +
+          `${causeLines(this.summary).join("\n")}\n` +
+          `${this.#path} names them. Mend them, or allow for more by maxSkippedRate in ` +
+          `${join(dirname(this.#path), "training.json")}; then go on by --resume.`,
+      );
+    }
+  }
+
+  #note(skipped: Skipped): void {
+    this.#known.add(skipped.where);
+    const cause = causeOf(skipped.reason);
+    this.#causes.set(cause, (this.#causes.get(cause) ?? 0) + 1);
+    if (this.#first.length < FIRST) this.#first.push(skipped);
+  }
+
+  #count(entries: number, skipped: number): void {
+    this.#entries += entries;
+    this.#skipped += skipped;
+    if (this.#entries > 2 * LAST_ENTRIES) {
+      this.#entries /= 2;
+      this.#skipped /= 2;
+    }
+  }
+}
+
+/** A line for each of the commonest causes: how often, what, and an example. */
+export function causeLines({ causes, first }: SkippedSummary): string[] {
+  const lines = [...causes].slice(0, FIRST).map(([cause, count]) => {
+    const example = first.find(({ reason }) => causeOf(reason) === cause);
+    const times = count === 1 ? "once" : `${count.toLocaleString("en")} times`;
+    return `  ${times}: ${cause}${example ? ` (${example.where})` : ""}`;
+  });
+  const more = causes.size - lines.length;
+  return more > 0 ? [...lines, `  ... and ${more.toLocaleString("en")} more causes`] : lines;
+}
+
+function causeOf(reason: string): string {
+  const [kind, detail] = reason.split(": ");
+  // A picture's reason names it first.
+  const cause = detail && kind!.startsWith("Cannot read the picture ") ? detail : kind!;
+  return cause.replace(/\.$/, "");
+}
+
+/** What the file names so far; a line that a killed process left unfinished is cut off. */
+function readSkipped(path: string): Skipped[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}.`, { cause });
+  }
+  const lines = text.split("\n");
+  if (lines.pop() !== "") writeFileSync(path, lines.map((line) => `${line}\n`).join(""));
+  return lines.map((line, index) => {
+    try {
+      const { where, reason } = JSON.parse(line) as Partial<Skipped>;
+      if (typeof where === "string" && typeof reason === "string") return { where, reason };
+    } catch {
+      // Told below.
+    }
+    throw new ClipsmithError(
+      `${path}, line ${index + 1}: expected a JSON object with where and reason, found ` +
+        `${line.slice(0, 80)}. Remove the line.`,
+    );
+  });
+}
