@@ -52,7 +52,7 @@ export async function learn(steps: number, seed: number): Promise<Model> {
     batchSize,
     textLength: textSeqLen,
     weights: startingWeights(clip, seed),
-    optimizer: { betas: [0.9, 0.98], epsilon: 1e-6, weightDecay },
+    optimizer: { weightDecay },
   });
   const format = pictureFormat(config);
   const logScale = step.optimizer.parameters.get(CLIP.logitScale)!;
