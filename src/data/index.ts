@@ -6,6 +6,15 @@ export {
   type PixelFormat,
   sslAugmentation,
 } from "./augment.js";
+export {
+  augmentText,
+  type CaptionChanges,
+  changeCaption,
+  inTemplates,
+  isTemplate,
+  type TextAugmentOptions,
+  withoutOneWord,
+} from "./change-captions.js";
 export { readCollection } from "./collection.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";

@@ -49,6 +49,8 @@ async function withSource<T>(
     clip: new CLIP((options.config ?? config).clip),
     augment: {},
     sslAugment: {},
+    captionChanges: {},
+    textAugment: undefined,
     augTexts: 0,
     augImages: 0,
     excludeDuplicates: true,
@@ -292,6 +294,36 @@ test("kept patches are distinct, in range, and drawn for each picture and step",
   }
 });
 
+test("captions are put into templates and lose words, drawn anew each time, views their own", async () => {
+  const list: Sample[] = [
+    { picture: samples[2]!.picture, captions: ["red hot"] },
+    { picture: samples[3]!.picture, captions: ["red hot"] },
+    { picture: samples[4]!.picture, captions: ["blue"] },
+  ];
+  const captionChanges = { templates: ["my {}", "{} too"], wordDropout: 0.5 };
+  const options = { samples: list, captionChanges, augTexts: 1 };
+  const batches = await batchesOf(options, 12);
+  const seen = new Set<string>();
+  let differing = 0;
+  for (const { text, augText, excluded, ...batch } of batches) {
+    const [first, second] = [text, augText![0]!].map((view) =>
+      captionsOf({ ...batch, excluded, text: view }),
+    );
+    for (const caption of [...first!, ...second!]) seen.add(caption);
+    differing += first!.filter((caption, i) => caption !== second![i]).length;
+    // What captions say counts, not how they are worded: two say the same.
+    assert.equal(
+      excluded.reduce((sum, mark) => sum + mark, 0),
+      2,
+    );
+  }
+  const bare = ["red hot", "red", "hot", "blue"];
+  const expected = bare.flatMap((caption) => [`my ${caption}`, `${caption} too`]);
+  assert.deepEqual([...seen].toSorted(), expected.toSorted());
+  assert.ok(differing > 12, `${differing} of 36 views differ`);
+  await assertResumable(options, batches);
+});
+
 /** A clip configuration of the shared one with other options. */
 const configOf = (clip: object) => ({ ...config, clip: { ...config.clip, ...clip } });
 
@@ -329,6 +361,24 @@ describe("more views", () => {
     for (const text of ["green circle", "a circle", "a green", "blue"]) {
       assert.ok(seen.has(text), text);
     }
+  });
+
+  test("of texts without other captions are made by swapping and leaving out words, if asked for", async () => {
+    const captions = ["a b c d"];
+    const list = [2, 3, 4].map((i) => ({ picture: samples[i]!.picture, captions }));
+    const viewsOf = async (textAugment: BatchSourceOptions["textAugment"]) => {
+      const batches = await batchesOf({ samples: list, augTexts: 1, textAugment }, 10);
+      for (const batch of batches) assert.deepEqual(new Set(captionsOf(batch)), new Set(captions));
+      return batches.flatMap(({ augText }) => views(augText![0]!));
+    };
+    const swapped = await viewsOf({ swap: 0.25 });
+    for (const text of swapped) {
+      assert.notEqual(text, "a b c d");
+      assert.equal(text.split(" ").toSorted().join(" "), "a b c d");
+    }
+    assert.ok(new Set(swapped).size > 3);
+    const lengths = (await viewsOf({ delete: 0.5 })).map((text) => text.split(" ").length);
+    assert.ok(new Set(lengths).size > 2, lengths.join());
   });
 
   test("exclude pictures that one of them describes", async () => {

@@ -1,6 +1,9 @@
 import type { CLIP } from "../clip/index.js";
 import {
   type AugmentOptions,
+  augmentText,
+  type CaptionChanges,
+  changeCaption,
   drawMask,
   maskTokens,
   PictureLoader,
@@ -9,10 +12,12 @@ import {
   type SampleStream,
   type StreamedSample,
   type StreamPosition,
+  type TextAugmentOptions,
   type Tokenizer,
+  withoutOneWord,
 } from "../data/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
-import { type Random, random } from "../util/random.js";
+import { random } from "../util/random.js";
 import { DecodedSamplesReader } from "./decoded-samples.js";
 import type { SkipLog } from "./skip-log.js";
 import type { Batch } from "./step.js";
@@ -30,6 +35,10 @@ export interface BatchSourceOptions {
   readonly augment: AugmentOptions;
   /** Changes of the two views that visual self-supervision compares. */
   readonly sslAugment: AugmentOptions;
+  /** How every text is changed before it is encoded. */
+  readonly captionChanges: CaptionChanges;
+  /** What makes a view of a text that has no other captions; undefined: it loses a word. */
+  readonly textAugment: TextAugmentOptions | undefined;
   /** How many more views of each text and of each picture there are. */
   readonly augTexts: number;
   readonly augImages: number;
@@ -105,14 +114,16 @@ export class BatchSource {
     const captions = samples.map(
       (sample) => sample.captions[captionStream.integer(sample.captions.length)]!,
     );
-    const text = this.#encode(captions);
+    const text = this.#encode(captions, step, 0);
     const moreCaptions = this.#moreCaptions(samples, captions, step);
     const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
     const batch: Batch = {
       text,
       image: pixels,
       ...(patchIndices && { patchIndices }),
-      ...(moreCaptions.length > 0 && { augText: moreCaptions.map((view) => this.#encode(view)) }),
+      ...(moreCaptions.length > 0 && {
+        augText: moreCaptions.map((view, i) => this.#encode(view, step, i + 1)),
+      }),
       ...(augImages > 0 && { augImage: views.slice(0, augImages) }),
       ...(clip.options.useMlm && { mlm: this.#masked(text, step) }),
       ...(clip.sslPasses > 0 && { ssl: this.#ssl(views.slice(augImages), samples.length, step) }),
@@ -123,26 +134,30 @@ export class BatchSource {
     return { batch, position };
   }
 
-  #encode(captions: readonly string[]): Int32Array {
-    const { tokenizer, config } = this.#options;
-    return tokenizer.encodeBatch(captions, config.clip.textSeqLen, textEncoding(config));
+  /** The tokens of a view's texts, which are changed first. */
+  #encode(captions: readonly string[], step: number, view: number): Int32Array {
+    const { tokenizer, config, captionChanges, seed } = this.#options;
+    const stream = random(seed, "caption changes", step, view);
+    const texts = captions.map((caption) => changeCaption(caption, captionChanges, stream));
+    return tokenizer.encodeBatch(texts, config.clip.textSeqLen, textEncoding(config));
   }
 
-  /** More views of the texts: of each, captions not taken yet, then such again without one word. */
+  /** More views of the texts: of each, captions not taken yet, then the first one changed. */
   #moreCaptions(
     samples: readonly StreamedSample[],
     captions: readonly string[],
     step: number,
   ): string[][] {
-    const { seed, augTexts } = this.#options;
+    const { seed, augTexts, textAugment } = this.#options;
     const stream = random(seed, "more captions", step);
+    const changed = (caption: string) =>
+      textAugment ? augmentText(caption, textAugment, stream) : withoutOneWord(caption, stream);
     const views = Array.from({ length: augTexts }, (): string[] => []);
     for (const [slot, sample] of samples.entries()) {
       const others = [...new Set(sample.captions)].filter((caption) => caption !== captions[slot]);
       const order = stream.permutation(others.length);
       for (const [i, view] of views.entries()) {
-        const other = others[order[i]!];
-        view.push(other ?? withoutOneWord(captions[slot]!, stream));
+        view.push(others[order[i]!] ?? changed(captions[slot]!));
       }
     }
     return views;
@@ -206,13 +221,6 @@ export class BatchSource {
 
 function captionKey({ captions }: Pick<Sample, "captions">): string {
   return captions.join("\n");
-}
-
-/** A text without one of its words, if it has several. */
-function withoutOneWord(text: string, stream: Random): string {
-  const words = text.split(/\s+/).filter((word) => word !== "");
-  if (words.length < 2) return text;
-  return words.toSpliced(stream.integer(words.length), 1).join(" ");
 }
 
 /**

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { sslAugmentation } from "../data/index.js";
+import { isTemplate, sslAugmentation } from "../data/index.js";
 
 const rangeOf = (number: z.ZodNumber) =>
   z
@@ -140,6 +140,24 @@ export const trainingOptionsSchema = z.strictObject({
    * picture; where there are no others, one again without one of its words.
    */
   augTexts: z.int().min(0).default(0),
+  /**
+   * Changes that make such a view in place of leaving out one word (EDA, Wei and Zou, 2019). Swapping
+   * words also swaps what belongs to what: not for captions in which that matters.
+   */
+  textAugment: z
+    .strictObject({
+      /** Part of the words, rounded to the nearest number but at least one, that change places. */
+      swap: fraction.optional(),
+      /** Probability of each word to be left out; one stays in any case. */
+      delete: fraction.optional(),
+    })
+    .optional(),
+  /** Texts with `{}` where a caption goes; each caption is put into one of them, drawn anew each time. */
+  captionTemplates: z
+    .array(z.string().refine(isTemplate, "it needs {} where the caption goes"))
+    .default([]),
+  /** Probability of each word of a caption to be left out; one stays in any case. */
+  wordDropout: fraction.default(0),
   /** More views of each picture for the multiview loss, each changed by `augment` anew. */
   augImages: z.int().min(0).default(0),
   /**

@@ -42,6 +42,21 @@ test("a new run has a tokenizer of the captions, room for the longest, and its o
   assert.deepEqual(written, JSON.parse(JSON.stringify(training)));
 });
 
+test("a new run has words and room for templates", async () => {
+  const training = { captionTemplates: ["a photograph of {}", "{}, in a photograph"] };
+  const { config, tokenizer } = await start(newFolder(), { training });
+  const lengths = [`a photograph of ${blue}`, `${blue}, in a photograph`].map(
+    (text) => tokenizer.encode(text).length,
+  );
+  assert.equal(config.clip.textSeqLen, Math.max(...lengths));
+  // Two tokens if it was learnt, 11 of bytes otherwise.
+  assert.ok(tokenizer.encode(" photograph").length <= 2);
+  await assert.rejects(start(newFolder(), { training: { captionTemplates: ["a photo"] } }), {
+    name: "ClipsmithError",
+    message: /captionTemplates: it needs \{\} where the caption goes/,
+  });
+});
+
 test("a new run takes a tokenizer that is given, and keeps it in its folder", async () => {
   const path = join(root, "openai.json");
   const openai = new OpenAITokenizer([["r", "e"]]);

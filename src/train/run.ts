@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { CLIP, type ClipOptions, type ClipParts } from "../clip/index.js";
 import {
+  inTemplates,
   loadTokenizer,
   streamPositionSchema,
   type Tokenizer,
@@ -121,10 +122,11 @@ export async function startRun(
   }
   await checkFolder(folder, overwrite);
   const { captions, samples } = await data();
-  const tokenizer = await newTokenizer(captions, init?.tokenizer, tokenizerOptions);
+  const texts = inTemplates(captions, options.captionTemplates);
+  const tokenizer = await newTokenizer(texts, init?.tokenizer, tokenizerOptions);
   const { textCausalMask = false } = model.clip;
   const encoding = { addEos: textCausalMask };
-  const longest = captions.reduce(
+  const longest = texts.reduce(
     (n, text) => Math.max(n, tokenizer.encode(text, encoding).length),
     1,
   );

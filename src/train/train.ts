@@ -174,6 +174,11 @@ class Run {
       seed: training.seed,
       augment: training.augment,
       sslAugment: training.sslAugment,
+      captionChanges: {
+        wordDropout: training.wordDropout,
+        templates: training.captionTemplates,
+      },
+      textAugment: training.textAugment,
       augTexts: training.augTexts,
       augImages: training.augImages,
       excludeDuplicates: training.excludeDuplicates,
