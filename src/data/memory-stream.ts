@@ -3,9 +3,13 @@ import type { Sample } from "./sample.js";
 import type { SampleStream, StreamedSample } from "./stream.js";
 import type { MemoryPosition } from "./stream-position.js";
 
-/** Samples in memory, each epoch in a random order of all of them. */
+/**
+ * Samples in memory, each epoch in a random order of all of them. One that is listed several times comes as
+ * often, each time under a name of its own, so that its picture is changed anew.
+ */
 export class MemoryStream implements SampleStream {
   readonly #samples: readonly Sample[];
+  readonly #names: readonly string[];
   readonly #key: readonly (string | number)[];
   #epoch: number;
   #place: number;
@@ -18,6 +22,7 @@ export class MemoryStream implements SampleStream {
   ) {
     if (samples.length === 0) throw new Error("MemoryStream: there are no samples");
     this.#samples = samples;
+    this.#names = namesOf(samples);
     this.#key = key;
     this.#epoch = position?.epoch ?? 0;
     this.#place = position?.place ?? 0;
@@ -42,10 +47,20 @@ export class MemoryStream implements SampleStream {
       const samples = random(...this.#key, "epoch", epoch).permutation(length);
       this.#order = { epoch, samples };
     }
-    const { picture, captions } = this.#samples[this.#order.samples[this.#place]!]!;
+    const index = this.#order.samples[this.#place]!;
     this.#place++;
-    return { name: picture, picture, captions, epoch };
+    return { ...this.#samples[index]!, name: this.#names[index]!, epoch };
   }
 
   async close(): Promise<void> {}
+}
+
+/** A picture's path; "path (2)" for the same once more. */
+function namesOf(samples: readonly Sample[]): string[] {
+  const times = new Map<string, number>();
+  return samples.map(({ picture }) => {
+    const time = (times.get(picture) ?? 0) + 1;
+    times.set(picture, time);
+    return time === 1 ? picture : `${picture} (${time})`;
+  });
 }

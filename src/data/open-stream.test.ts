@@ -103,6 +103,14 @@ test("samples in memory come once an epoch, in another order each time", async (
   await assertResumable(23, options);
 });
 
+test("a sample listed twice comes twice an epoch, under two names", async () => {
+  const [a, b] = samplesOf("a", 2);
+  const stream = openStream({ sources: [[a!, b!, a!]], seed: 1 });
+  const epoch = [await stream.next(), await stream.next(), await stream.next()];
+  assert.deepEqual(epoch.map(nameOf).sort(), ["a0", "a0 (2)", "a1"]);
+  assert.equal(epoch.filter((entry) => "picture" in entry && entry.picture === "a0").length, 2);
+});
+
 test("shards give every sample once an epoch, mixed, in another order each time", async () => {
   const sources = [sourceOf(shardsOf(9, 20, 1, 0, 14, 6))];
   const options = { sources, seed: 1, shuffleBuffer: 16 };
