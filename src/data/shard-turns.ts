@@ -1,4 +1,3 @@
-import { ClipsmithError } from "../util/errors.js";
 import type { Skipped } from "./sample.js";
 import type { SampleSource, Shard, SourceSample } from "./source.js";
 
@@ -10,13 +9,13 @@ export interface TurnsState {
   readonly begun: number;
 }
 
-/** An entry, or what stands for the rest of a shard that failed. */
+/** An entry; `lost` is how many a skipped one stands for. */
 export type ShardEntry = SourceSample | (Skipped & { readonly lost: number });
 
 /** Shards read in turn, so that neighbours in a shard don't stay neighbours. */
 const SHARDS_AT_ONCE = 4;
 
-/** What shards are worth that fail before one has been read to its end: told from those that were. */
+/** The shards that were read to their end, and how many entries they have together. */
 export interface WholeShards {
   shards: number;
   entries: number;
@@ -24,7 +23,7 @@ export interface WholeShards {
 
 /**
  * The entries of a source's shards once through: some shards at a time, an entry of each in turn, and the
- * next shard where one ends. One that fails gives what it gave before and is skipped from there on.
+ * next shard where one ends.
  */
 export class ShardTurns {
   readonly #shards: readonly Shard[];
@@ -59,30 +58,25 @@ export class ShardTurns {
   /** The next entry; undefined when all shards are read. */
   async next(): Promise<ShardEntry | undefined> {
     for (let lane = this.#lanes[0]; lane !== undefined; lane = this.#lanes[0]) {
-      let entry: ShardEntry | undefined;
-      let failed = false;
-      try {
-        entry = await lane.next();
-      } catch (error) {
-        if (!(error instanceof ClipsmithError)) throw error;
-        failed = true;
-        const { shards, entries } = this.#whole;
-        const rest = shards === 0 ? 1 : Math.round(entries / shards) - lane.entry;
-        entry = { where: lane.name, reason: error.message, lost: Math.max(1, rest) };
-      }
+      const entry = await lane.next();
       this.#lanes.shift();
-      if (entry !== undefined && !failed) {
+      if (entry !== undefined) {
         this.#lanes.push(lane);
-        return entry;
+        return "reason" in entry ? { ...entry, lost: this.#lost(entry, lane) } : entry;
       }
-      if (!failed) {
+      if (!lane.cut) {
         this.#whole.shards++;
         this.#whole.entries += lane.entry;
       }
       if (this.#begun < this.#order.length) this.#lanes.unshift(this.#begin());
-      if (entry !== undefined) return entry;
     }
     return undefined;
+  }
+
+  /** How many entries one stands for: where it is for the rest of a shard, as many as others have. */
+  #lost({ rest }: Skipped, lane: Lane): number {
+    const { shards, entries } = this.#whole;
+    return rest && shards > 0 ? Math.max(1, Math.round(entries / shards) - lane.entry + 1) : 1;
   }
 
   async close(): Promise<void> {
@@ -101,6 +95,8 @@ class Lane {
   readonly number: number;
   /** Number of the entry that comes next. */
   entry: number;
+  /** Whether it could not be read to its end. */
+  cut = false;
   readonly #iterator: AsyncIterator<SourceSample | Skipped>;
   #coming: Promise<IteratorResult<SourceSample | Skipped>>;
 
@@ -112,12 +108,13 @@ class Lane {
     this.#coming = this.#ask();
   }
 
-  async next(): Promise<ShardEntry | undefined> {
+  async next(): Promise<SourceSample | Skipped | undefined> {
     const { done, value } = await this.#coming;
     if (done) return undefined;
     this.entry++;
     this.#coming = this.#ask();
-    return "reason" in value ? { ...value, lost: 1 } : value;
+    if ("reason" in value && value.rest) this.cut = true;
+    return value;
   }
 
   async close(): Promise<void> {
