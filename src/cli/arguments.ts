@@ -20,6 +20,11 @@ export function count(text: string): number {
   return value;
 }
 
+/** An option's value as numbers with commas between them. */
+export function numbers(text: string): number[] {
+  return text.split(",").map(number);
+}
+
 /** An option's value as a port, where 0 stands for any free one. */
 export function port(text: string): number {
   const value = number(text);

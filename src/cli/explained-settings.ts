@@ -35,8 +35,9 @@ export function runText(run: string): string {
     readJson(join(run, runFiles.training)),
     join(run, runFiles.training),
   );
+  const data = readCollections(run).trained?.map(({ path }) => path);
   return settingsText(`The settings of the run in ${resolve(run)}`, {
-    data: readCollections(run).trained?.path,
+    data: data?.length === 1 ? data[0] : data,
     tokenizer: resolve(run, modelFiles.tokenizer),
     model: { ...model, clip },
     training: training.steps === undefined ? { minutes, ...training } : training,

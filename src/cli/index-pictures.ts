@@ -10,7 +10,7 @@ import {
   collectionOf,
   openModel,
   readCollections,
-  rememberCollection,
+  rememberCollections,
 } from "./run-folder.js";
 
 /** Milliseconds between lines of progress. */
@@ -41,7 +41,7 @@ async function indexRun(
 ): Promise<void> {
   const runtime = await checkRuntime(flags);
   const known = readCollections(run);
-  const source = collection ?? known.indexed?.path ?? known.trained?.path;
+  const source = collection ?? known.indexed?.path ?? known.trained?.[0]?.path;
   const [{ readCollection }, { buildIndex }] = await Promise.all([
     import("../data/index.js"),
     import("../search/index.js"),
@@ -63,7 +63,7 @@ async function indexRun(
       },
     });
     built.index.close();
-    rememberCollection(run, "indexed", collectionOf(source, samples));
+    rememberCollections(run, { indexed: collectionOf(source, samples) });
     warn(...skippedLines([...skipped, ...built.skipped]));
     print(
       `Indexed ${counted(built.indexed, "picture")}. Search them by:`,

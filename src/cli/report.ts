@@ -1,13 +1,13 @@
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { Command } from "commander";
 import type { ReportData } from "../report/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
 import { print, warn } from "./print.js";
-import { cliFiles, openModel, readCollections } from "./run-folder.js";
+import { cliFiles, collectionOf, openModel, readCollections } from "./run-folder.js";
 
 interface ReportFlags extends RuntimeOptions {
   readonly out?: string;
@@ -85,11 +85,11 @@ export async function writeReport(
     import("../weights/write-file.js"),
   ]);
   const data = await new FollowedRun(run).report();
-  const trained = readCollections(run).trained?.path;
+  const trained = readCollections(run).trained?.[0]?.path;
   const from = collection ?? trained;
   const retrievals =
     data.finished && from !== undefined
-      ? await findings(run, from, resolve(from) === trained, runtime)
+      ? await findings(run, from, collectionOf(from).path === trained, runtime)
       : undefined;
   const html = reportPage({ ...data, ...(retrievals && { retrievals }) });
   await replaceFile(out, [Buffer.from(html)]);

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
+import { isAddress } from "../data/captions.js";
 import type { Sample } from "../data/index.js";
 import type { Model } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
@@ -16,15 +17,16 @@ export const cliFiles = {
 } as const;
 
 const collectionSchema = z.object({
-  /** Absolute path of the folder or list. */
+  /** Absolute path, or address. */
   path: z.string(),
-  pictures: z.int(),
-  captions: z.int(),
+  /** How many there were, where that is known beforehand. */
+  pictures: z.int().optional(),
+  captions: z.int().optional(),
 });
 
 const collectionsSchema = z.object({
   /** What the model was trained on. */
-  trained: collectionSchema.optional(),
+  trained: z.array(collectionSchema).optional(),
   /** What its index holds. */
   indexed: collectionSchema.optional(),
 });
@@ -32,14 +34,31 @@ const collectionsSchema = z.object({
 /** A collection as a run remembers it. */
 export type Collection = z.output<typeof collectionSchema>;
 
-/** What to call a collection: the name of its folder or list, without a list's extension. */
-export function collectionName(path: string): string {
-  return basename(resolve(path)).replace(/\.(csv|tsv|jsonl)$/i, "") || "run";
+/**
+ * What to call a collection: the name of its folder or list, without a list's extension; or of the folder
+ * that its files are in, where braces name several.
+ */
+export function collectionName(spec: string): string {
+  const path = isAddress(spec) ? withoutQuery(spec).replace(/^[^:]*:\/\//, "/") : resolve(spec);
+  const name = basename(path).includes("{") ? basename(dirname(path)) : basename(path);
+  return (
+    name.replace(/\.(csv|tsv|jsonl|tar|tar\.gz|tgz|parquet)$/i, "").replace(/[{}]/g, "") || "run"
+  );
 }
 
-export function collectionOf(path: string, samples: readonly Sample[]): Collection {
+/**
+ * A collection to be remembered. Of one in shards nobody knows the size before it is read; what signs an
+ * address is not remembered.
+ */
+export function collectionOf(spec: string, samples?: readonly Sample[]): Collection {
+  const path = isAddress(spec) ? withoutQuery(spec) : resolve(spec);
+  if (samples === undefined) return { path };
   const captions = samples.reduce((sum, sample) => sum + sample.captions.length, 0);
-  return { path: resolve(path), pictures: samples.length, captions };
+  return { path, pictures: samples.length, captions };
+}
+
+function withoutQuery(address: string): string {
+  return /^https?:/i.test(address) ? address.replace(/[?#].*$/s, "") : address;
 }
 
 /** The collections that a run remembers; none where its record is missing or damaged. */
@@ -52,14 +71,9 @@ export function readCollections(run: string): z.output<typeof collectionsSchema>
   }
 }
 
-/** Remembers a collection beside those that the run remembers already. */
-export function rememberCollection(
-  run: string,
-  use: "trained" | "indexed",
-  collection: Collection,
-): void {
-  const collections = { ...readCollections(run), [use]: collection };
-  writeJson(join(run, cliFiles.collections), collections);
+/** Remembers collections beside those that the run remembers already. */
+export function rememberCollections(run: string, use: z.output<typeof collectionsSchema>): void {
+  writeJson(join(run, cliFiles.collections), { ...readCollections(run), ...use });
 }
 
 export function writeJson(path: string, value: unknown): void {
@@ -73,8 +87,8 @@ export function writeJson(path: string, value: unknown): void {
 /** The command that goes on with a run. */
 export function resumeCommand(run: string): string {
   const { trained } = readCollections(run);
-  const collection = trained === undefined ? "COLLECTION" : quote(trained.path);
-  return `clipsmith train ${collection} --out ${quote(run)} --resume`;
+  const collections = trained?.map(({ path }) => quote(path)) ?? ["COLLECTION"];
+  return `clipsmith train ${collections.join(" ")} --out ${quote(run)} --resume`;
 }
 
 /**

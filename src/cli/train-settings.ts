@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isAddress } from "../data/captions.js";
 import { modelFiles } from "../model/index.js";
 import {
   DEFAULT_PRESET,
@@ -30,6 +31,7 @@ export const shorthands = {
   checkpointSeconds: ["training", "checkpointSeconds"],
   imageSize: ["model", "clip", "visualImageSize"],
   patchSize: ["model", "clip", "visualPatchSize"],
+  weights: ["training", "sourceWeights"],
   tokenizer: ["tokenizer"],
   vocabularySize: ["vocabularySize"],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
@@ -37,9 +39,11 @@ export const shorthands = {
 /** Where a new run's settings come from. */
 export interface SettingsFlags
   extends Partial<
-    Record<Exclude<keyof typeof shorthands, "tokenizer" | "preset" | "out">, number>
+    Record<Exclude<keyof typeof shorthands, "tokenizer" | "preset" | "out" | "weights">, number>
   > {
   readonly tokenizer?: string;
+  /** How often each of several collections is drawn from. */
+  readonly weights?: readonly number[];
   /** Folder of the model to start from, and which of its parameters are taken. */
   readonly init?: string;
   readonly initOnly?: string;
@@ -54,8 +58,8 @@ export interface SettingsFlags
 /** What is settled before a run: what it is told, and what it is about. */
 export interface RunSettings
   extends Pick<NewRun, "model" | "training" | "tokenizer" | "vocabularySize"> {
-  /** The collection to train on. */
-  readonly data?: string;
+  /** The collection to train on, or several. */
+  readonly data?: string | readonly string[];
   /** Folder of the run. */
   readonly out?: string;
 }
@@ -132,8 +136,10 @@ function overlay(under: Tree, over: Tree): Tree {
 
 /** Paths in a file are relative to it, so that it means the same wherever the command is run. */
 function besideFile(tree: Tree, file: string): Tree {
-  const beside = (path: unknown) =>
-    typeof path === "string" ? resolve(dirname(file), path) : path;
+  const beside = (path: unknown): unknown => {
+    if (Array.isArray(path)) return path.map(beside);
+    return typeof path === "string" && !isAddress(path) ? resolve(dirname(file), path) : path;
+  };
   const merged = { ...tree };
   for (const name of ["data", "out", "tokenizer"]) {
     if (name in tree && tree[name] !== "openai") merged[name] = beside(tree[name]);

@@ -5,15 +5,15 @@ import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, number, port, repeated, withRuntimeOptions } from "./arguments.js";
-import { counted, print, skippedLines, skippedSummary, warn } from "./print.js";
+import { checkRuntime, number, numbers, port, repeated, withRuntimeOptions } from "./arguments.js";
+import { changeOf, openCollections } from "./open-collections.js";
+import { counted, print, skippedSummary, warn } from "./print.js";
 import { writeReport } from "./report.js";
 import {
   cliFiles,
   collectionName,
-  collectionOf,
   readCollections,
-  rememberCollection,
+  rememberCollections,
   resumeCommand,
 } from "./run-folder.js";
 import type { SettingsFlags } from "./train-settings.js";
@@ -38,11 +38,17 @@ export function trainCommand(): Command {
     .summary("train a model on pictures with captions")
     .description("Trains a model on pictures with captions.")
     .argument(
-      "[collection]",
-      "folder of pictures, each with a .txt file of captions beside it, or a .csv, .tsv or .jsonl list; " +
-        "default: that of --config",
+      "[collections...]",
+      "folder of pictures, each with a .txt file of captions beside it; or a .csv, .tsv or .jsonl list; or " +
+        ".tar or .parquet files, or a folder of them, on disk, at https:// or s3://; or several of these; " +
+        "default: those of --config",
     )
     .option("--out <run>", "folder for the model; default: runs/NAME OF THE COLLECTION")
+    .option(
+      "--weights <list>",
+      "how often each of several collections is drawn from, such as 3,1; default: all alike",
+      numbers,
+    )
     .addOption(
       new Option("--minutes <n>", "how long to train; default: 5")
         .argParser(number)
@@ -108,23 +114,23 @@ Examples:
   clipsmith train photos --minutes 10
   clipsmith train photos.csv --out runs/rotated --set training.augment.rotate=10
   clipsmith train photos --resume
+  clipsmith train "shards/{00000..00012}.tar" photos --weights 3,1
   clipsmith config > run.yaml
   clipsmith train photos --config run.yaml`,
     );
   return withRuntimeOptions(command).action(trainRun);
 }
 
-async function trainRun(argument: string | undefined, flags: TrainFlags): Promise<void> {
+async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
   const { resume = false, overwrite = false } = flags;
   const runtime = await checkRuntime(flags);
-  const [{ readCollection }, { runFiles, train }, { checkResumedSettings, newRunSettings }] =
-    await Promise.all([
-      import("../data/index.js"),
-      import("../train/index.js"),
-      import("./train-settings.js"),
-    ]);
-  const { data, out: folder, ...settings } = await newRunSettings(flags);
-  const collection = argument ?? data;
+  const [{ runFiles, train }, { checkResumedSettings, newRunSettings }] = await Promise.all([
+    import("../train/index.js"),
+    import("./train-settings.js"),
+  ]);
+  const { data = [], out: folder, ...settings } = await newRunSettings(flags);
+  const collections = named.length > 0 ? named : [data].flat();
+  const [collection] = collections;
   if (collection === undefined) {
     throw new ClipsmithError(
       "Which pictures? Name their collection, as in `clipsmith train photos`, or as `data` in the file of --config.",
@@ -135,31 +141,22 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
 
   const page = flags.watch ? await watchRun(out, flags.port) : undefined;
   const signal = stopOnSignals();
-  const { samples, skipped } = await readCollection(collection);
-  const found = collectionOf(collection, samples);
-  print(`${counted(found.pictures, "picture")} with ${counted(found.captions, "caption")}.`);
-  print(...skippedLines(skipped));
-  const before = readCollections(out).trained;
-  if (
-    resume &&
-    before &&
-    (before.pictures !== found.pictures || before.captions !== found.captions)
-  ) {
-    warn(
-      `The collection has changed: the run began with ${counted(before.pictures, "picture")} and ` +
-        `${counted(before.captions, "caption")}.`,
-    );
+  const { sources, found } = await openCollections(collections);
+  const before = readCollections(out).trained ?? [];
+  for (const [i, now] of resume ? found.entries() : []) {
+    const change = before[i] && changeOf(before[i], now);
+    if (change) warn(change);
   }
   const result = await train({
     ...settings,
     out,
-    samples,
+    sources,
     resume,
     overwrite,
     runtime,
     signal,
     onStart: ({ config, step }) => {
-      rememberCollection(out, "trained", found);
+      rememberCollections(out, { trained: found });
       const { parameterCount } = new CLIP(config.clip);
       print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
       if (step > 0) print(`Going on after step ${step}.`);
@@ -183,7 +180,7 @@ async function trainRun(argument: string | undefined, flags: TrainFlags): Promis
       : `${counted(result.steps, "step")}, loss ${result.loss.toFixed(4)}, ` +
           `${result.samplesPerSecond.toPrecision(3)} samples/s.`,
     `The model is in ${out}, and ${report} shows how it got on. Make pictures searchable, and search them:`,
-    `  clipsmith index ${quote(out)} ${quote(collection)}`,
+    `  clipsmith index ${quote(out)} ${found[0]?.pictures === undefined ? "COLLECTION" : quote(collection)}`,
     `  clipsmith serve ${quote(out)}`,
   );
 }

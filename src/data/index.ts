@@ -29,7 +29,7 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
-export type { SampleSource, Shard, SourceSample } from "./source.js";
+export { inMemory, type SampleSource, type Shard, type SourceSample } from "./source.js";
 export type { SampleStream, Streamed, StreamedSample, StreamedSkip } from "./stream.js";
 export { type StreamPosition, streamPositionSchema } from "./stream-position.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";

@@ -148,10 +148,12 @@ async function reach({ name, open }: Archive): Promise<void> {
 }
 
 async function collectionShard(path: string): Promise<Shard> {
-  const { samples, skipped } = await readCollection(path);
+  const inMemory = await readCollection(path);
+  const { samples, skipped } = inMemory;
   const entries = [...samples.map((sample) => ({ name: sample.picture, ...sample })), ...skipped];
   return {
     name: path,
+    inMemory,
     async *read(start = 0) {
       yield* entries.slice(start);
     },

@@ -1,4 +1,4 @@
-import type { Skipped } from "./sample.js";
+import type { Sample, Skipped } from "./sample.js";
 
 /** A picture with what people wrote about it, as a source hands it out. */
 export interface SourceSample {
@@ -22,6 +22,8 @@ export interface Shard {
    * @throws ClipsmithError for what concerns the whole source: a table without a column of captions
    */
   read(start?: number): AsyncIterable<SourceSample | Skipped>;
+  /** What reading gives, where all of it is in memory anyway. */
+  readonly inMemory?: { readonly samples: readonly Sample[]; readonly skipped: readonly Skipped[] };
 }
 
 /** Where samples come from, however many there are: what is in memory is a shard at a time, at most. */
@@ -30,4 +32,14 @@ export interface SampleSource {
   readonly name: string;
   /** At least one. */
   readonly shards: readonly Shard[];
+}
+
+/** All of a source, if it is in memory: then its samples can come in any order. */
+export function inMemory({ shards }: SampleSource): Shard["inMemory"] {
+  const parts = shards.flatMap((shard) => shard.inMemory ?? []);
+  if (parts.length < shards.length) return undefined;
+  return {
+    samples: parts.flatMap(({ samples }) => samples),
+    skipped: parts.flatMap(({ skipped }) => skipped),
+  };
 }

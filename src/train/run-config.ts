@@ -8,8 +8,8 @@ import { type PresetName, presets } from "./presets.js";
 export const runConfigSchema = z.strictObject({
   /** The preset whose settings hold where none is given. */
   preset: z.enum(Object.keys(presets) as [PresetName, ...PresetName[]]).optional(),
-  /** The collection to train on. A path is relative to the file. */
-  data: z.string().optional(),
+  /** The collection to train on, or several of them. A path is relative to the file. */
+  data: z.union([z.string(), z.array(z.string()).min(1)]).optional(),
   /** Folder of the run. A path is relative to the file. */
   out: z.string().optional(),
   /** `openai`, or the path of a tokenizer's file, relative to the configuration's. */

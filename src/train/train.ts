@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
 import { CLIP } from "../clip/index.js";
-import { openStream, type Sample, type StreamSource } from "../data/index.js";
+import { inMemory, openStream, type Sample, type StreamSource } from "../data/index.js";
 import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
@@ -88,8 +88,11 @@ const LOSS_STEPS = 50;
  *   stops being a number; checkpoints stay as they are.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, samples, sources = samples && [samples] } = options;
-  if (sources === undefined) throw new Error("train: give samples or sources");
+  const { out, samples, sources: given = samples && [samples] } = options;
+  if (given === undefined) throw new Error("train: give samples or sources");
+  const sources = given.map((source) =>
+    isInMemory(source) ? source : (inMemory(source)?.samples ?? source),
+  );
   const data = () => survey(sources, options.training?.seed ?? 0);
   if (!options.resume) {
     checkSources(sources, options.training ?? {});
