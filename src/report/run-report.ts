@@ -11,8 +11,6 @@ import { MetricsFollower, parseObject } from "./follow.js";
 
 /** Figures of the finished model, as `clipsmith eval` keeps them. */
 const FIGURES = "metrics.json";
-/** A line for each thing left out. */
-const SKIPPED = "skipped.jsonl";
 /** Causes of skipping that are listed, and examples. */
 const LISTED = 8;
 
@@ -42,7 +40,7 @@ export class FollowedRun {
       this.#object(modelFiles.config),
       this.#object(runFiles.training),
       newestState(join(this.#folder, runFiles.checkpoints)),
-      readSkipped(join(this.#folder, SKIPPED)),
+      readSkipped(join(this.#folder, runFiles.skipped)),
     ]);
     const { data = { totalSteps: training?.steps } } = checkpointState.safeParse(state);
     return {
