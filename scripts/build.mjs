@@ -21,9 +21,11 @@ function runTool(packageName, name, args) {
   }
 }
 
-/** Compiles the optimizer's WebAssembly kernel to dist/kernels, unless it is up to date there. */
-function buildKernel(source, target) {
-  const compiled = "dist/kernels/optimizer.wasm";
+/** Compiles a WebAssembly kernel to dist/kernels, unless it is up to date there, and copies it into place. */
+function buildKernel(folder, name) {
+  const source = join("src", folder, `${name}.as.ts`);
+  const compiled = join("dist/kernels", `${name}.wasm`);
+  const target = join("dist/src", folder, `${name}.wasm`);
   const changed = Math.max(statSync(source).mtimeMs, statSync("scripts/build.mjs").mtimeMs);
   if (!existsSync(compiled) || statSync(compiled).mtimeMs < changed) {
     const features = [
@@ -49,7 +51,8 @@ export function build() {
     rmSync(join("dist", folder), { recursive: true, force: true });
   }
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
-  buildKernel("src/train/kernels/optimizer.as.ts", "dist/src/train/kernels/optimizer.wasm");
+  buildKernel("train/kernels", "optimizer");
+  buildKernel("data/kernels", "resample");
   runTool("typescript", "tsc", ["--project", "web/tsconfig.json"]);
   for (const name of ["index.html", "report.html", "style.css", "icon.svg"]) {
     cpSync(join("web", name), join("dist/web", name));

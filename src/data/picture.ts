@@ -1,9 +1,18 @@
 import { readFile } from "node:fs/promises";
-import sharp from "sharp";
+import sharp, { type Metadata, type Sharp } from "sharp";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { lumaOf, type Rgb, WHITE } from "./colour.js";
+import { type Raster, resample } from "./resample.js";
+import { centreWindow, type Extent, type Fit, type Window } from "./window.js";
 
-export interface DecodeOptions {
+export interface OpenOptions {
+  /** Behind transparent parts and around contained pictures. Default: white. */
+  readonly background?: Rgb;
+  /** Most pixels, width times height, so that a small file cannot fill the memory. Default: 2^28. */
+  readonly maxPixels?: number;
+}
+
+export interface DecodeOptions extends OpenOptions {
   /** Height and width of the result, in pixels. */
   readonly size: number;
   /** 3 for RGB, 1 for its luma. */
@@ -12,65 +21,214 @@ export interface DecodeOptions {
    * "cover" (default): shortest side resized to `size`, centre cut out, as CLIP does. "contain":
    * longest side resized to `size`, the rest filled with the background.
    */
-  readonly fit?: "cover" | "contain";
-  /** Behind transparent parts and around contained pictures. Default: white. */
-  readonly background?: Rgb;
+  readonly fit?: Fit;
 }
 
-/**
- * Decodes a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG; of several frames the first), turned
- * upright by its EXIF orientation, in sRGB, resized with an antialiased bicubic kernel.
- *
- * @returns [H, W, C], 8 bits a channel, H = W = size.
- * @throws ClipsmithError that names the file and says what is wrong with it; also for pictures of more
- * than 268 million pixels, so that a small file cannot fill the memory.
- */
-export async function decodePicture(
-  source: string | Uint8Array,
-  { size, channels, fit = "cover", background = WHITE }: DecodeOptions,
-): Promise<Uint8Array> {
-  try {
-    // Read here, not by libvips, which keeps opened files in a cache by name and so misses changes.
-    const bytes = typeof source === "string" ? await readFile(source) : source;
-    if (bytes.length === 0) throw new Error("the file is empty");
-    const [r, g, b] = background;
-    // Warnings (odd metadata) don't spoil a picture; missing data does.
-    const rgb = await sharp(bytes, { autoOrient: true, failOn: "error" })
-      .flatten({ background: { r, g, b } })
-      .resize(size, size, {
-        fit,
-        background: { r, g, b },
-        kernel: "cubic",
-        // The JPEG decoder's own shrinking is a little faster and visibly coarser.
-        fastShrinkOnLoad: false,
-      })
-      .toColourspace("srgb")
-      .raw({ depth: "uchar" })
-      .toBuffer();
-    return channels === 3 ? rgb : greyOf(rgb);
-  } catch (error) {
+/** A picture that cannot be read. */
+export class UnreadablePicture extends ClipsmithError {
+  /** A kind, or `kind: detail`: equal causes have equal kinds. */
+  readonly reason: string;
+
+  constructor(source: string | Uint8Array, reason: string, cause?: unknown) {
     const name = typeof source === "string" ? source : `(${source.length} bytes)`;
-    throw new ClipsmithError(`Cannot read the picture ${name}: ${explain(error)}.`, {
-      cause: error,
-    });
+    super(`Cannot read the picture ${name}: ${reason}.`, { cause });
+    this.reason = reason;
   }
 }
 
-function greyOf(rgb: Uint8Array): Uint8Array {
+/**
+ * From so many of its pixels to one of the result's on, libvips shrinks a picture as it decodes it. Its
+ * own kernel is then as good as Pillow's, to about a 255th; for less, and for more pixels than there are,
+ * it is not.
+ */
+const SHRUNK_FROM = 3;
+
+/**
+ * Decodes a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG; of several frames the first), turned
+ * upright by its EXIF orientation, in sRGB, resized as OpenAI's CLIP does: with Pillow's antialiased
+ * bicubic kernel, to torchvision's choice of whole pixels.
+ *
+ * @returns [H, W, C], 8 bits a channel, H = W = size.
+ * @throws UnreadablePicture which names the file and says what is wrong with it.
+ */
+export async function decodePicture(
+  source: string | Uint8Array,
+  { size, channels, fit = "cover", ...options }: DecodeOptions,
+): Promise<Uint8Array> {
+  const picture = await Picture.open(source, options);
+  const rgb = await picture.view(centreWindow(picture, size, fit), size);
+  return channels === 3 ? rgb : greyOf(rgb);
+}
+
+/** The luma of red, green and blue [..., 3], rounded. */
+export function greyOf(rgb: Uint8Array): Uint8Array {
   return Uint8Array.from({ length: rgb.length / 3 }, (_, i) =>
     Math.round(lumaOf(rgb[i * 3]!, rgb[i * 3 + 1]!, rgb[i * 3 + 2]!)),
   );
 }
 
-function explain(error: unknown): string {
+/** A picture's file, whose parts can be had at any size. */
+export class Picture implements Extent {
+  /** Upright, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  readonly bytes: Uint8Array;
+  readonly #source: string | Uint8Array;
+  readonly #format: string;
+  /** Whether it is grey with transparent parts. */
+  readonly #veiledGrey: boolean;
+  readonly #background: Rgb;
+  #raster: Promise<Raster> | undefined;
+
+  private constructor(
+    source: string | Uint8Array,
+    bytes: Uint8Array,
+    { format, channels, autoOrient }: Metadata,
+    background: Rgb,
+  ) {
+    this.#source = source;
+    this.bytes = bytes;
+    this.width = autoOrient.width;
+    this.height = autoOrient.height;
+    this.#format = format;
+    this.#veiledGrey = channels === 2;
+    this.#background = background;
+  }
+
+  /**
+   * Reads a file and its head.
+   *
+   * @throws UnreadablePicture
+   */
+  static async open(
+    source: string | Uint8Array,
+    { background = WHITE, maxPixels = 2 ** 28 }: OpenOptions = {},
+  ): Promise<Picture> {
+    // Read here, not by libvips, which keeps opened files in a cache by name and so misses changes.
+    const bytes =
+      typeof source === "string"
+        ? await readFile(source).catch((error: unknown) => {
+            throw new UnreadablePicture(source, fileReason(error), error);
+          })
+        : source;
+    if (bytes.length === 0) throw new UnreadablePicture(source, "the file is empty");
+    const metadata = await sharp(bytes, { limitInputPixels: false })
+      .metadata()
+      .catch((error: unknown) => {
+        throw new UnreadablePicture(source, pictureReason(error), error);
+      });
+    const picture = new Picture(source, bytes, metadata, background);
+    const { width, height } = picture;
+    if (width * height > maxPixels) {
+      const limit = `the limit is ${maxPixels.toLocaleString("en")}`;
+      const reason = `it has too many pixels: ${width} x ${height}, and ${limit}`;
+      throw new UnreadablePicture(source, reason);
+    }
+    return picture;
+  }
+
+  /**
+   * A window of the picture, resized to `size` x `size`.
+   *
+   * @returns [size, size, 3]: red, green, blue
+   * @throws UnreadablePicture
+   */
+  async view(window: Window, size: number): Promise<Uint8Array> {
+    if (this.shrinks(Math.min(window.width, window.height) / size)) {
+      return this.#shrunk(window, size);
+    }
+    return resample(await this.raster(), window, size, this.#background);
+  }
+
+  /**
+   * All of it as it is.
+   *
+   * @throws UnreadablePicture
+   */
+  raster(): Promise<Raster> {
+    this.#raster ??= this.#pixels(this.#decoder()).then((pixels) => {
+      return { pixels, width: this.width, height: this.height };
+    });
+    return this.#raster;
+  }
+
+  #decoder() {
+    const [r, g, b] = this.#background;
+    // Warnings (odd metadata) don't spoil a picture; missing data does. The size is known to be allowed.
+    const image = sharp(this.bytes, {
+      autoOrient: true,
+      failOn: "error",
+      limitInputPixels: false,
+    }).flatten({ background: { r, g, b } });
+    // Behind grey, the background would be grey, too.
+    return this.#veiledGrey ? image.pipelineColourspace("srgb") : image;
+  }
+
+  async #pixels(image: Sharp): Promise<Uint8Array> {
+    try {
+      return await image.toColourspace("srgb").raw({ depth: "uchar" }).toBuffer();
+    } catch (error) {
+      throw new UnreadablePicture(this.#source, pictureReason(error), error);
+    }
+  }
+
+  /** Whether libvips makes the view of a window that has so many pixels to one of the result's. */
+  shrinks(reduction: number): boolean {
+    // Drawings have no pixels of their own.
+    if (this.#format === "svg") return true;
+    if (reduction < SHRUNK_FROM) return false;
+    // The JPEG decoder itself shrinks to a half, a quarter or an eighth, as long as a factor of two
+    // remains, and drops what is left over at the end; then all that follows is out of place.
+    const shrink = reduction >= 16 ? 8 : reduction >= 8 ? 4 : reduction >= 4 ? 2 : 1;
+    return this.#format !== "jpeg" || (this.width % shrink === 0 && this.height % shrink === 0);
+  }
+
+  /** A window by libvips: the picture is resized so that it has the window's scale, then cut. */
+  async #shrunk(window: Window, size: number): Promise<Uint8Array> {
+    const along = (side: number, start: number, length: number) => {
+      const whole = Math.max(1, Math.round((size * side) / length));
+      const first = Math.round((start * whole) / side);
+      const from = Math.max(0, first);
+      return { whole, from, count: Math.min(whole, first + size) - from, at: from - first };
+    };
+    const x = along(this.width, window.x, window.width);
+    const y = along(this.height, window.y, window.height);
+    const outside = x.count <= 0 || y.count <= 0;
+    const part = outside
+      ? new Uint8Array()
+      : await this.#pixels(
+          this.#decoder()
+            // The decoder could shrink so far that no factor of two remains, which is visibly coarser.
+            .resize(x.whole, y.whole, { fit: "fill", kernel: "cubic", fastShrinkOnLoad: false })
+            .extract({ left: x.from, top: y.from, width: x.count, height: y.count }),
+        );
+    if (x.count === size && y.count === size) return part;
+    const result = new Uint8Array(size * size * 3);
+    for (let i = 0; i < result.length; i += 3) result.set(this.#background, i);
+    for (let row = 0; !outside && row < y.count; row++) {
+      const pixels = part.subarray(row * x.count * 3, (row + 1) * x.count * 3);
+      result.set(pixels, ((y.at + row) * size + x.at) * 3);
+    }
+    return result;
+  }
+}
+
+/** Why a file cannot be read. */
+function fileReason(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === "ENOENT") return "the file does not exist";
   if (code === "EACCES") return "permission is denied";
   if (code === "EISDIR") return "it is a folder";
+  return `the file cannot be read: ${messageOf(error)}`;
+}
+
+/** Why a file's bytes are no picture. */
+function pictureReason(error: unknown): string {
   const message = messageOf(error).split("\n", 1)[0]!.slice(0, 200);
   if (/unsupported image format/.test(message)) {
-    return "it is not a JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG picture, whatever its name says";
+    return "it is not a picture: no JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG, whatever its name says";
   }
   // libvips keeps one error text for all threads, and a picture decoded meanwhile may have cleared it.
-  return message === "Unknown error" ? "its data are damaged or incomplete" : message;
+  if (message === "Unknown error") return "it is damaged";
+  return `it is damaged: ${message}`;
 }
