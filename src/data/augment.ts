@@ -16,7 +16,10 @@ export interface PixelFormat {
 
 /** Random changes to a picture; each is off unless given. */
 export interface AugmentOptions {
-  /** Random resized crop: least and most of the area kept, each in (0, 1]; the aspect ratio is 3:4 to 4:3. */
+  /**
+   * Random resized crop of the whole picture, at its own resolution, before all else: least and most of
+   * the area kept, each in (0, 1]; the aspect ratio is 3:4 to 4:3. PictureLoader makes it.
+   */
   readonly crop?: readonly [number, number] | undefined;
   /** Greatest turn either way, in degrees, 0 to 180. */
   readonly rotate?: number | undefined;
@@ -78,9 +81,10 @@ export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: Pix
 }
 
 /**
- * Like {@link normaliseInto}, of a randomly changed picture. All geometry is one affine map, sampled
- * bilinearly, and all colour one linear map, so the cost is a single pass whatever the options, save
- * blur, which has its own. The same stream of random numbers gives the same result.
+ * Like {@link normaliseInto}, of a randomly changed picture; `crop` is left out, for it needs the whole
+ * picture. All geometry is one affine map, sampled bilinearly, and all colour one linear map, so the cost
+ * is a single pass whatever the options, save blur, which has its own. The same stream of random numbers
+ * gives the same result.
  */
 export function augmentInto(
   out: Float32Array,
@@ -91,56 +95,22 @@ export function augmentInto(
 ): void {
   const { size, channels } = format;
   const area = size * size;
-  const [xx, xy, x0, yx, yy, y0] = drawGeometry(options, size, random);
+  const map = drawGeometry(options, size, random);
   const { matrix, offset } = drawColour(options, channels, random);
   const blurred = drawBlur(options, random);
   const [rr, rg, rb, gr, gg, gb, br, bg, bb] = matrix;
   const { factor: factorR, shift: shiftR } = normaliser(format, 0);
   const { factor: factorG, shift: shiftG } = normaliser(format, channels === 3 ? 1 : 0);
   const { factor: factorB, shift: shiftB } = normaliser(format, channels === 3 ? 2 : 0);
-  const [fillR, fillG, fillB] = backgroundOf(format);
-  const stride = size * channels;
-  const last = size - 1;
-  // Grey goes the way of colour, with its one channel read three times; only the first is written.
-  const g = channels === 3 ? 1 : 0;
-  const b = channels === 3 ? 2 : 0;
+  const background = backgroundOf(format);
+  const row = new Float32Array(size * 3);
 
   for (let y = 0, i = 0; y < size; y++) {
+    sampleRow(row, pixels, format, map, y, background);
     for (let x = 0; x < size; x++, i++) {
-      const sx = xx * x + xy * y + x0;
-      const sy = yx * x + yy * y + y0;
-      let red = fillR;
-      let green = fillG;
-      let blue = fillB;
-      // Pixel centres lie at whole numbers, so the picture reaches half a pixel further.
-      if (sx >= -0.5 && sy >= -0.5 && sx <= last + 0.5 && sy <= last + 0.5) {
-        const cx = Math.max(0, Math.min(sx, last));
-        const cy = Math.max(0, Math.min(sy, last));
-        const left = Math.floor(cx);
-        const top = Math.floor(cy);
-        const fx = cx - left;
-        const fy = cy - top;
-        const p00 = top * stride + left * channels;
-        const p01 = left < last ? p00 + channels : p00;
-        const down = top < last ? stride : 0;
-        const p10 = p00 + down;
-        const p11 = p01 + down;
-        const w00 = (1 - fx) * (1 - fy);
-        const w01 = fx * (1 - fy);
-        const w10 = (1 - fx) * fy;
-        const w11 = fx * fy;
-        red = w00 * pixels[p00]! + w01 * pixels[p01]! + w10 * pixels[p10]! + w11 * pixels[p11]!;
-        green =
-          w00 * pixels[p00 + g]! +
-          w01 * pixels[p01 + g]! +
-          w10 * pixels[p10 + g]! +
-          w11 * pixels[p11 + g]!;
-        blue =
-          w00 * pixels[p00 + b]! +
-          w01 * pixels[p01 + b]! +
-          w10 * pixels[p10 + b]! +
-          w11 * pixels[p11 + b]!;
-      }
+      const red = row[3 * x]!;
+      const green = row[3 * x + 1]!;
+      const blue = row[3 * x + 2]!;
       const newRed = rr * red + rg * green + rb * blue + offset;
       out[i] = Math.max(0, Math.min(newRed, 255)) * factorR + shiftR;
       if (channels === 3) {
@@ -153,6 +123,80 @@ export function augmentInto(
   }
   // A mean of normalised values is the mean normalised, so that blur may come last.
   if (blurred) blur(out, size, blurred.sigma, blurred.radius);
+}
+
+/**
+ * The pixels [size, 3] of the picture that row `y` of the result shows. Grey goes the way of colour, with
+ * its one channel three times.
+ */
+function sampleRow(
+  row: Float32Array,
+  pixels: Uint8Array,
+  { size, channels }: PixelFormat,
+  [xx, xy, x0, yx, yy, y0]: Affine,
+  y: number,
+  [fillR, fillG, fillB]: Rgb,
+): void {
+  const stride = size * channels;
+  const last = size - 1;
+  const g = channels === 3 ? 1 : 0;
+  const b = channels === 3 ? 2 : 0;
+  if (
+    yx === 0 &&
+    yy === 1 &&
+    y0 === 0 &&
+    xy === 0 &&
+    Math.abs(xx) === 1 &&
+    x0 === ((1 - xx) * last) / 2
+  ) {
+    // Not moved at all, or mirrored alone: each pixel is one of the picture's.
+    let from = y * stride + x0 * channels;
+    for (let x = 0; x < size; x++, from += xx * channels) {
+      row[3 * x] = pixels[from]!;
+      row[3 * x + 1] = pixels[from + g]!;
+      row[3 * x + 2] = pixels[from + b]!;
+    }
+    return;
+  }
+  for (let x = 0; x < size; x++) {
+    const sx = xx * x + xy * y + x0;
+    const sy = yx * x + yy * y + y0;
+    let red = fillR;
+    let green = fillG;
+    let blue = fillB;
+    // Pixel centres lie at whole numbers, so the picture reaches half a pixel further.
+    if (sx >= -0.5 && sy >= -0.5 && sx <= last + 0.5 && sy <= last + 0.5) {
+      const cx = Math.max(0, Math.min(sx, last));
+      const cy = Math.max(0, Math.min(sy, last));
+      const left = Math.floor(cx);
+      const top = Math.floor(cy);
+      const fx = cx - left;
+      const fy = cy - top;
+      const p00 = top * stride + left * channels;
+      const p01 = left < last ? p00 + channels : p00;
+      const down = top < last ? stride : 0;
+      const p10 = p00 + down;
+      const p11 = p01 + down;
+      const w00 = (1 - fx) * (1 - fy);
+      const w01 = fx * (1 - fy);
+      const w10 = (1 - fx) * fy;
+      const w11 = fx * fy;
+      red = w00 * pixels[p00]! + w01 * pixels[p01]! + w10 * pixels[p10]! + w11 * pixels[p11]!;
+      green =
+        w00 * pixels[p00 + g]! +
+        w01 * pixels[p01 + g]! +
+        w10 * pixels[p10 + g]! +
+        w11 * pixels[p11 + g]!;
+      blue =
+        w00 * pixels[p00 + b]! +
+        w01 * pixels[p01 + b]! +
+        w10 * pixels[p10 + b]! +
+        w11 * pixels[p11 + b]!;
+    }
+    row[3 * x] = red;
+    row[3 * x + 1] = green;
+    row[3 * x + 2] = blue;
+  }
 }
 
 /** (v / 255 - mean) / std as v * factor + shift. */
@@ -170,34 +214,20 @@ function backgroundOf({ channels, background = WHITE }: PixelFormat): Rgb {
 type Affine = readonly [number, number, number, number, number, number];
 
 function drawGeometry(options: AugmentOptions, size: number, random: Random): Affine {
-  const { crop = [1, 1], rotate = 0, translate = 0, scale = [1, 1], flip = 0 } = options;
-  const keptArea = random.between(...crop);
-  // The bounds keep both sides of the crop within the picture.
-  const ratio = Math.exp(
-    random.between(Math.log(Math.max(3 / 4, keptArea)), Math.log(Math.min(4 / 3, 1 / keptArea))),
-  );
-  const width = Math.sqrt(keptArea * ratio);
-  const height = Math.sqrt(keptArea / ratio);
-  const cropX = random.between(-0.5, 0.5) * (1 - width) * size;
-  const cropY = random.between(-0.5, 0.5) * (1 - height) * size;
+  const { rotate = 0, translate = 0, scale = [1, 1], flip = 0 } = options;
   const angle = (random.between(-rotate, rotate) * Math.PI) / 180;
   const shiftX = random.between(-translate, translate) * size;
   const shiftY = random.between(-translate, translate) * size;
   const zoom = random.between(...scale);
   const mirror = random.uniform() < flip ? -1 : 1;
 
-  // From the result back to the picture, about the centre: undo mirror, shift, turn and zoom, then
-  // enter the crop.
+  // From the result back to the picture, about the centre: undo mirror, shift, turn and zoom.
   const cos = Math.cos(angle) / zoom;
   const sin = Math.sin(angle) / zoom;
-  const xx = width * cos * mirror;
-  const xy = width * sin;
-  const yx = height * -sin * mirror;
-  const yy = height * cos;
   const centre = (size - 1) / 2;
-  const x0 = centre + cropX - xx * centre - xy * centre - width * (cos * shiftX + sin * shiftY);
-  const y0 = centre + cropY - yx * centre - yy * centre - height * (cos * shiftY - sin * shiftX);
-  return [xx, xy, x0, yx, yy, y0];
+  const x0 = centre - cos * mirror * centre - sin * centre - (cos * shiftX + sin * shiftY);
+  const y0 = centre + sin * mirror * centre - cos * centre - (cos * shiftY - sin * shiftX);
+  return [cos * mirror, sin, x0, -sin * mirror, cos, y0];
 }
 
 /** How strongly to blur, if at all. */

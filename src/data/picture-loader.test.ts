@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import sharp from "sharp";
 import { random } from "../util/random.js";
 import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
-import { decodePicture } from "./picture.js";
+import { Picture } from "./picture.js";
 import { PictureLoader, type PictureLoaderOptions } from "./picture-loader.js";
+import { centreWindow, drawWindow } from "./window.js";
 
 const SIZE = 16;
 const LENGTH = 3 * SIZE * SIZE;
@@ -50,12 +51,17 @@ async function withLoader(
 async function direct(
   picture: string,
   key?: readonly (string | number)[],
-  augment: AugmentOptions = AUGMENT,
+  { crop, ...changes }: AugmentOptions = AUGMENT,
 ): Promise<Float32Array> {
   const out = new Float32Array(LENGTH);
-  const pixels = await decodePicture(picture, FORMAT);
+  const opened = await Picture.open(picture);
+  const window =
+    key && crop
+      ? drawWindow(opened, "cover", crop, random(...key, "crop"))
+      : centreWindow(opened, SIZE, "cover");
+  const pixels = await opened.view(window, SIZE);
   if (key === undefined) normaliseInto(out, pixels, FORMAT);
-  else augmentInto(out, pixels, FORMAT, augment, random(...key));
+  else augmentInto(out, pixels, FORMAT, changes, random(...key));
   return out;
 }
 
@@ -110,6 +116,73 @@ test("the cache answers for a file that is gone, up to its size", async () => {
   });
 });
 
+test("the cache is one for all threads, and as large as asked however many loads are under way", async () => {
+  const paths = await Promise.all(
+    pictures.map(async (picture, i) => {
+      const path = join(root, `shared-${i}.png`);
+      await sharp(picture).toFile(path);
+      return path;
+    }),
+  );
+  await withLoader({ workers: 3, cacheBytes: 4 * LENGTH }, async (loader) => {
+    await Promise.all(paths.map((picture) => loader.load([{ picture }])));
+    for (const path of paths) await rm(path);
+    const loads = await Promise.all(paths.map((picture) => loader.load([{ picture }])));
+    assert.equal(loads.filter(({ failed }) => failed.length === 0).length, 4);
+  });
+});
+
+test("any number of threads gives the same bits, in the order of the requests", async () => {
+  const large = join(root, "large.jpg");
+  await sharp(pictures[0]).resize(400, 300).jpeg().toFile(large);
+  const bytes = await readFile(large);
+  const requests = (load: number) =>
+    [...pictures, large, bytes].map((picture, i) => ({
+      picture,
+      augmentKey: [load, i],
+      ...(i % 3 === 0 && { blend: { picture: large, weight: 0.3 } }),
+    }));
+  const results: unknown[] = [];
+  for (const options of [
+    { workers: 1 },
+    { workers: 2 },
+    { workers: 3 },
+    { workers: 3, cacheBytes: 0 },
+  ]) {
+    const views = [{ crop: [0.08, 1], blur: { sigma: [1, 2] } }] as const;
+    await withLoader({ ...options, augment: AUGMENT, views }, async (loader) => {
+      const loads = Array.from({ length: 7 }, (_, load) => loader.load(requests(load)));
+      const loaded = await Promise.all(loads);
+      assert.deepEqual(slice(loaded[3]!.pixels, 1), await direct(pictures[1]!, [3, 1]));
+      assert.deepEqual(slice(loaded[5]!.pixels, 11), await direct(large, [5, 11]));
+      results.push(loaded);
+    });
+  }
+  for (const result of results.slice(1)) assert.deepEqual(result, results[0]);
+});
+
+test("crops are taken from the picture's own pixels", async () => {
+  // Stripes of a pixel: at a sixteenth of the size they are grey, in a small crop they can be told.
+  const side = 16 * SIZE;
+  const stripes = Uint8Array.from({ length: side * side * 3 }, (_, i) =>
+    Math.floor(i / 3) % 2 === 0 ? 255 : 0,
+  );
+  const path = join(root, "stripes.png");
+  await sharp(stripes, { raw: { width: side, height: side, channels: 3 } }).toFile(path);
+  const plain = { mean: [0, 0, 0], std: [1, 1, 1] };
+  const contrast = async (augment: AugmentOptions) => {
+    let most = 0;
+    await withLoader({ ...plain, augment }, async (loader) => {
+      const { pixels } = await loader.load([{ picture: path, augmentKey: ["stripes"] }]);
+      most = Math.max(...pixels) - Math.min(...pixels);
+    });
+    return most;
+  };
+  assert.ok((await contrast({})) < 0.1);
+  const part = (SIZE / side) ** 2;
+  assert.ok((await contrast({ crop: [part, part] })) > 0.5);
+});
+
 test("broken pictures fail alone, with a reason and zeros", async () => {
   const broken = join(root, "broken.jpg");
   const jpeg = await sharp(pictures[0]).resize(300).jpeg().toBuffer();
@@ -121,8 +194,8 @@ test("broken pictures fail alone, with a reason and zeros", async () => {
       failed.map(({ index }) => index),
       [1, 3],
     );
-    assert.match(failed[0]!.reason, /broken\.jpg: .*premature end/i);
-    assert.match(failed[1]!.reason, /missing\.png: the file does not exist/);
+    assert.match(failed[0]!.reason, /^it is damaged: .*premature end/i);
+    assert.equal(failed[1]!.reason, "the file does not exist");
     for (const i of [1, 3]) assert.ok(slice(pixels, i).every((v) => v === 0));
     for (const i of [0, 2, 4]) assert.deepEqual(slice(pixels, i), await direct(requests[i]!));
   });
@@ -190,6 +263,13 @@ test("further views of a picture are changed each in its own way, by numbers of 
   });
 });
 
+test("too many pixels are refused where a limit is set", async () => {
+  await withLoader({ maxPixels: 40 * 30 - 1 }, async (loader) => {
+    const { failed } = await loader.load([{ picture: pictures[0]! }]);
+    assert.match(failed[0]!.reason, /^it has too many pixels: 40 x 30, and the limit is 1,199$/);
+  });
+});
+
 test("close waits for loads under way and refuses others", async () => {
   const loader = new PictureLoader(FORMAT);
   const load = loader.load(pictures.map((picture) => ({ picture })));
@@ -199,14 +279,19 @@ test("close waits for loads under way and refuses others", async () => {
   await new PictureLoader(FORMAT).close();
 });
 
-test("a thread that dies fails the loads under way, and the next load starts another", async () => {
+test("a thread that dies fails its loads and no others, and another takes its place", async () => {
   // More memory than a typed array can have.
-  await withLoader({ size: 2 ** 30, cacheBytes: 0 }, async (loader) => {
-    const loads = [1, 2].map(() => loader.load([{ picture: pictures[0]! }]));
-    for (const load of loads) {
-      await assert.rejects(load, /The thread that loads pictures ended: .*array/i);
+  await withLoader({ workers: 2, size: 2 ** 30, cacheBytes: 0 }, async (loader) => {
+    for (let round = 0; round < 2; round++) {
+      const doomed = loader.load([{ picture: pictures[0]! }]);
+      const elsewhere = loader.load([]);
+      const behind = loader.load([{ picture: pictures[0]! }]);
+      for (const load of [doomed, behind]) {
+        await assert.rejects(load, /The thread that loads pictures ended: .*array/i);
+      }
+      assert.deepEqual((await elsewhere).failed, []);
+      assert.deepEqual((await loader.load([])).failed, []);
     }
-    assert.deepEqual((await loader.load([])).failed, []);
   });
 });
 

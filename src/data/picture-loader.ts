@@ -1,12 +1,25 @@
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { AugmentOptions, PixelFormat } from "./augment.js";
 import type { DecodeOptions } from "./picture.js";
-import type { Blend, LoadReply, LoadRequest, PictureWorkerData } from "./picture-worker.js";
+import type {
+  Blend,
+  KeptPicture,
+  LoadReply,
+  LoadRequest,
+  PictureWorkerData,
+} from "./picture-worker.js";
 
 export interface PictureLoaderOptions extends PixelFormat, DecodeOptions {
   /**
-   * Most bytes of decoded pictures (size * size * channels each) kept for later loads, by path; files
-   * must then not change while the loader lives. 0 keeps none. Default: 1 GiB.
+   * Threads that change and normalise pictures, one load each at a time; decoding has the threads of
+   * libuv besides. Default: one for every four cores, at most four; 0 is the default, too.
+   */
+  readonly workers?: number;
+  /**
+   * Most bytes of decoded pictures kept for later loads, by path; files must then not change while the
+   * loader lives. Kept are the squares (size * size * channels) or, where crops are drawn, whole pictures
+   * that are not much larger. 0 keeps none. Default: 1 GiB.
    */
   readonly cacheBytes?: number;
   /** How pictures requested with an `augmentKey` are changed. */
@@ -31,31 +44,49 @@ export interface LoadedPictures {
   readonly pixels: Float32Array<ArrayBuffer>;
   /** As `pixels`, of each further view. */
   readonly views: readonly Float32Array<ArrayBuffer>[];
-  /** [N]: equal for equal pictures, as decoded and before they are changed; zero where one failed. */
+  /**
+   * [N]: equal for equal pictures: as decoded and before they are changed or, where crops are drawn, as
+   * files. Zero where one failed.
+   */
   readonly fingerprints: Float64Array<ArrayBuffer>;
-  /** By index, in order. */
+  /** By index, in order. A reason is a kind, or `kind: detail`: equal causes have equal kinds. */
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
 }
+
+/** Cores that one thread's pictures, and the training beside it, keep busy. */
+const CORES_PER_WORKER = 4;
+/** More than libuv's threads can decode for. */
+const MOST_WORKERS = 4;
 
 interface Pending {
   readonly resolve: (loaded: LoadedPictures) => void;
   readonly reject: (error: Error) => void;
 }
 
+/** A thread, and the loads it has been given. */
+interface Member {
+  readonly worker: Worker;
+  readonly pending: Map<number, Pending>;
+}
+
 /**
- * Turns pictures into batches of pixels in a thread of its own, so that decoding goes on while the
- * calling thread computes. The thread starts with the first load and keeps no process alive when idle.
+ * Turns pictures into batches of pixels in threads of their own, so that decoding goes on while the
+ * calling thread computes. A load is the work of one thread, which hands its arrays over: ask for several
+ * at a time to keep more than one busy. The results don't depend on how many threads there are. They start
+ * with the loads and keep no process alive when idle.
  */
 export class PictureLoader {
   readonly #data: PictureWorkerData;
-  readonly #pending = new Map<number, Pending>();
-  #worker: Worker | undefined;
+  readonly #cacheBytes: number;
+  readonly #members: (Member | undefined)[];
+  readonly #kept = new Map<string, KeptPicture>();
+  #keptBytes = 0;
   #nextId = 0;
-  /** Settles with the newest load; loads settle in order. */
-  #newest: Promise<unknown> = Promise.resolve();
+  readonly #underWay = new Set<Promise<unknown>>();
   #closed = false;
 
   constructor({
+    workers = 0,
     fit = "cover",
     cacheBytes = 2 ** 30,
     augment = {},
@@ -68,11 +99,13 @@ export class PictureLoader {
         `PictureLoader: mean and std must have ${channels} numbers, one a channel; got ${mean.length} and ${std.length}.`,
       );
     }
-    this.#data = { ...rest, fit, cacheBytes, augment, views };
+    this.#data = { ...rest, fit, augment, views };
+    this.#cacheBytes = cacheBytes;
+    this.#members = new Array(workers === 0 ? defaultWorkers() : workers).fill(undefined);
   }
 
   /**
-   * Loads are served in the order they are asked for. A picture that cannot be read fails alone.
+   * Loads begin in the order they are asked for. A picture that cannot be read fails alone.
    *
    * @throws Error when the thread ends unexpectedly (out of memory, say) or the loader was closed.
    */
@@ -87,50 +120,97 @@ export class PictureLoader {
       transfers.push(bytes.buffer);
       return { ...request, picture: bytes };
     });
-    const worker = this.#start();
-    const id = this.#nextId++;
+    const { worker, pending } = this.#idlest();
+    const request = {
+      id: this.#nextId++,
+      pictures,
+      kept: this.#keptOf(requests),
+      keep: this.#keptBytes < this.#cacheBytes,
+    } satisfies LoadRequest;
     const loaded = new Promise<LoadedPictures>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
+      pending.set(request.id, { resolve, reject });
       worker.ref();
-      worker.postMessage({ id, pictures } satisfies LoadRequest, transfers);
+      worker.postMessage(request, transfers);
     });
-    this.#newest = loaded.catch(() => {});
+    const settled = loaded
+      .catch(() => {})
+      .finally(() => {
+        this.#underWay.delete(settled);
+      });
+    this.#underWay.add(settled);
     return loaded;
   }
 
-  /** Waits for the loads under way, then ends the thread. */
+  /** Waits for the loads under way, then ends the threads. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#newest;
-    const worker = this.#worker;
-    this.#worker = undefined;
-    await worker?.terminate();
+    await Promise.all(this.#underWay);
+    await Promise.all(this.#members.splice(0).map((member) => member?.worker.terminate()));
   }
 
-  #start(): Worker {
-    if (this.#worker !== undefined) return this.#worker;
+  /** The thread with the fewest loads, started if need be. */
+  #idlest(): Member {
+    const loads = this.#members.map((member) => member?.pending.size ?? 0);
+    const place = loads.indexOf(Math.min(...loads));
+    this.#members[place] ??= this.#start();
+    return this.#members[place];
+  }
+
+  #start(): Member {
     const worker = new Worker(new URL("./picture-worker.js", import.meta.url), {
       workerData: this.#data,
       // Some options of the process, --input-type for one, stop a worker from starting.
       execArgv: [],
     });
-    worker.on("message", ({ id, ...loaded }: LoadReply) => {
-      this.#pending.get(id)!.resolve(loaded);
-      this.#pending.delete(id);
-      if (this.#pending.size === 0) worker.unref();
+    const member: Member = { worker, pending: new Map() };
+    const { pending } = member;
+    worker.on("message", ({ id, kept, ...loaded }: LoadReply) => {
+      this.#keep(kept);
+      pending.get(id)!.resolve(loaded);
+      pending.delete(id);
+      if (pending.size === 0) worker.unref();
     });
-    worker.on("error", (error) => this.#lost(worker, error));
-    worker.on("exit", (code) => this.#lost(worker, new Error(`it exited with code ${code}`)));
-    this.#worker = worker;
-    return worker;
+    worker.on("error", (error) => this.#lost(member, error));
+    worker.on("exit", (code) => this.#lost(member, new Error(`it exited with code ${code}`)));
+    return member;
   }
 
-  /** Fails what waits for a worker that has ended; the next load starts another. */
-  #lost(worker: Worker, cause: Error): void {
-    if (this.#worker !== worker) return;
-    this.#worker = undefined;
+  /** Fails what waits for a thread that has ended; the next load starts another in its place. */
+  #lost(member: Member, cause: Error): void {
+    const place = this.#members.indexOf(member);
+    if (place === -1) return;
+    this.#members[place] = undefined;
     const error = new Error(`The thread that loads pictures ended: ${cause.message}`, { cause });
-    for (const { reject } of this.#pending.values()) reject(error);
-    this.#pending.clear();
+    for (const { reject } of member.pending.values()) reject(error);
+    member.pending.clear();
   }
+
+  #keptOf(requests: readonly PictureRequest[]): Map<string, KeptPicture> {
+    const found = new Map<string, KeptPicture>();
+    for (const { picture, blend } of requests) {
+      for (const path of [picture, blend?.picture]) {
+        const kept = typeof path === "string" ? this.#kept.get(path) : undefined;
+        if (kept) found.set(path as string, kept);
+      }
+    }
+    return found;
+  }
+
+  /**
+   * Keeps pictures as long as there is room. What comes first stays: when every epoch asks for every
+   * picture once, giving one up for another only loses hits.
+   */
+  #keep(pictures: ReadonlyMap<string, KeptPicture>): void {
+    for (const [path, picture] of pictures) {
+      const { length } = picture.pixels;
+      if (this.#kept.has(path) || this.#keptBytes + length > this.#cacheBytes) continue;
+      this.#kept.set(path, picture);
+      this.#keptBytes += length;
+    }
+  }
+}
+
+function defaultWorkers(): number {
+  const share = Math.floor(availableParallelism() / CORES_PER_WORKER);
+  return Math.max(1, Math.min(share, MOST_WORKERS));
 }

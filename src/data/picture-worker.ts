@@ -1,15 +1,18 @@
-/** The thread behind PictureLoader: decodes, keeps, changes and normalises pictures. */
+/** A thread of PictureLoader: decodes, changes and normalises pictures. */
 import { parentPort, workerData } from "node:worker_threads";
-import { ClipsmithError } from "../util/errors.js";
+import sharp from "sharp";
 import { random } from "../util/random.js";
 import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
+import { WHITE } from "./colour.js";
 import { mapConcurrently } from "./concurrent.js";
-import { decodePicture } from "./picture.js";
+import { decodePicture, greyOf, Picture, UnreadablePicture } from "./picture.js";
+import { resample } from "./resample.js";
+import { centreWindow, drawWindow, type Extent, type Fit, type Window } from "./window.js";
 
-/** What the thread is started with. */
+/** What a thread is started with. */
 export interface PictureWorkerData extends PixelFormat {
-  readonly fit: "cover" | "contain";
-  readonly cacheBytes: number;
+  readonly fit: Fit;
+  readonly maxPixels?: number;
   readonly augment: AugmentOptions;
   readonly views: readonly AugmentOptions[];
 }
@@ -22,6 +25,13 @@ export interface Blend {
   readonly weight: number;
 }
 
+/** A picture as it is kept for later loads: all of it if crops are drawn, else the square that is needed. */
+export interface KeptPicture extends Extent {
+  /** [H, W, C], in memory that all threads share. */
+  readonly pixels: Uint8Array<SharedArrayBuffer>;
+  readonly fingerprint: number;
+}
+
 export interface LoadRequest {
   readonly id: number;
   readonly pictures: readonly {
@@ -29,6 +39,10 @@ export interface LoadRequest {
     readonly augmentKey?: readonly (string | number)[] | undefined;
     readonly blend?: Blend;
   }[];
+  /** Those of the pictures that are kept, by path. */
+  readonly kept: ReadonlyMap<string, KeptPicture>;
+  /** Whether others should be kept. */
+  readonly keep: boolean;
 }
 
 export interface LoadReply {
@@ -39,51 +53,118 @@ export interface LoadReply {
   readonly views: readonly Float32Array<ArrayBuffer>[];
   readonly fingerprints: Float64Array<ArrayBuffer>;
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
+  /** Pictures to be kept, by path. */
+  readonly kept: ReadonlyMap<string, KeptPicture>;
 }
 
-interface Decoded {
+/** A picture decoded: see {@link KeptPicture}. */
+interface Decoded extends Extent {
   readonly pixels: Uint8Array;
   readonly fingerprint: number;
 }
 
-/** libuv's threads decode four at a time by default; more would only hold memory. */
-const DECODE_CONCURRENCY = 4;
-
-const data = workerData as PictureWorkerData;
-const changes = [data.augment, ...data.views];
-const cache = new Map<string, Decoded>();
-let cachedBytes = 0;
-
-/**
- * The decoded picture. The cache keeps what comes first and drops nothing: when every epoch asks for
- * every picture once, evicting one for another only loses hits.
- */
-async function decoded(picture: string | Uint8Array): Promise<Decoded> {
-  const known = typeof picture === "string" ? cache.get(picture) : undefined;
-  if (known !== undefined) return known;
-  const pixels = await decodePicture(picture, data);
-  const result = { pixels, fingerprint: fingerprint(pixels) };
-  if (typeof picture !== "string" || cache.has(picture)) return result;
-  if (cachedBytes + pixels.length <= data.cacheBytes) {
-    cache.set(picture, result);
-    cachedBytes += pixels.length;
-  }
-  return result;
+/** A picture that views can be taken of. */
+interface Source {
+  readonly fingerprint: number;
+  /** [size, size, C]: the window that `draw` chooses of a picture of some extent. */
+  view(draw: (extent: Extent) => Window): Promise<Uint8Array>;
 }
 
-/** A whole number of 52 bits that differs between different pictures: two FNV-1a hashes. */
-function fingerprint(pixels: Uint8Array): number {
+/** libuv's threads decode four at a time by default; more would only hold memory. */
+const DECODE_CONCURRENCY = 4;
+/** Pictures with more than so many pixels a side to one of the result's are not kept whole. */
+const KEPT_REDUCTION = 4;
+
+const data = workerData as PictureWorkerData;
+const { size, channels, fit } = data;
+const changes = [data.augment, ...data.views];
+const crops = changes.some(({ crop }) => crop !== undefined && crop[0] < 1);
+
+// A batch has pictures enough to keep all cores busy; what libvips would do on the side for each of them
+// (threads of its own, a cache of operations by name) costs more than it gives.
+sharp.concurrency(1);
+sharp.cache(false);
+
+/** The pictures of one load, those kept before and those to be kept after. */
+class Sources {
+  readonly kept = new Map<string, KeptPicture>();
+  readonly #request: LoadRequest;
+
+  constructor(request: LoadRequest) {
+    this.#request = request;
+  }
+
+  async get(picture: string | Uint8Array): Promise<Source> {
+    const known =
+      typeof picture === "string"
+        ? (this.#request.kept.get(picture) ?? this.kept.get(picture))
+        : undefined;
+    return known ? sourceOf(known) : this.#read(picture);
+  }
+
+  async #read(picture: string | Uint8Array): Promise<Source> {
+    if (!crops) {
+      const pixels = await decodePicture(picture, data);
+      const square = { pixels, width: size, height: size, fingerprint: fingerprint(pixels) };
+      this.#keep(picture, square);
+      return sourceOf(square);
+    }
+    const opened = await Picture.open(picture, data);
+    const print = fingerprint(opened.bytes);
+    const largest = (fit === "contain" ? Math.max : Math.min)(opened.width, opened.height) / size;
+    if (largest <= KEPT_REDUCTION && !opened.shrinks(largest)) {
+      const whole = { ...(await opened.raster()), fingerprint: print };
+      this.#keep(picture, whole);
+      return sourceOf(whole);
+    }
+    return {
+      fingerprint: print,
+      view: async (draw) => toChannels(await opened.view(draw(opened), size)),
+    };
+  }
+
+  #keep(picture: string | Uint8Array, { pixels, ...rest }: Decoded): void {
+    if (!this.#request.keep || typeof picture !== "string") return;
+    const shared = new Uint8Array(new SharedArrayBuffer(pixels.length));
+    shared.set(pixels);
+    this.kept.set(picture, { ...rest, pixels: shared });
+  }
+}
+
+function sourceOf({ fingerprint, ...raster }: Decoded): Source {
+  return {
+    fingerprint,
+    view: async (draw) => {
+      // Without crops, what was decoded is the view.
+      if (!crops) return raster.pixels;
+      return toChannels(resample(raster, draw(raster), size, data.background ?? WHITE));
+    },
+  };
+}
+
+function toChannels(rgb: Uint8Array): Uint8Array {
+  return channels === 3 ? rgb : greyOf(rgb);
+}
+
+/** A whole number of 52 bits that differs between different bytes: two FNV-1a hashes, over words. */
+function fingerprint(bytes: Uint8Array): number {
   let a = 0x811c9dc5;
   let b = 0x050c5d1f;
-  for (const value of pixels) {
+  const mix = (value: number) => {
     a = Math.imul(a ^ value, 0x01000193);
+    a ^= a >>> 15;
     b = Math.imul(b ^ value, 0x01000193) + (a >>> 17);
-  }
+  };
+  const { buffer, byteOffset, length } = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  for (const word of new Int32Array(buffer, byteOffset, length >> 2)) mix(word);
+  for (let i = length - (length % 4); i < length; i++) mix(bytes[i]!);
   return (a >>> 0) * 2 ** 20 + (b >>> 12);
 }
 
-async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
-  const length = data.channels * data.size ** 2;
+async function load(request: LoadRequest): Promise<LoadReply> {
+  const { id, pictures } = request;
+  const sources = new Sources(request);
+  const length = channels * size ** 2;
   const empty = () => new Float32Array(pictures.length * length);
   const pixels = empty();
   const views = data.views.map(empty);
@@ -92,25 +173,21 @@ async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const fill = async (index: number): Promise<string | undefined> => {
     const { picture, augmentKey, blend } = pictures[index]!;
     try {
-      const source = await decoded(picture);
+      const source = await sources.get(picture);
       fingerprints[index] = source.fingerprint;
-      const second = blend && (await decoded(blend.picture).catch(() => undefined));
+      const second = blend && (await sources.get(blend.picture).catch(() => undefined));
       for (const [view, batch] of [pixels, ...views].entries()) {
         const key = augmentKey && (view === 0 ? augmentKey : [...augmentKey, "view", view]);
-        const draw = ({ pixels: source }: Decoded, out: Float32Array) => {
-          if (key === undefined) normaliseInto(out, source, data);
-          else augmentInto(out, source, data, changes[view]!, random(...key));
-        };
         const out = batch.subarray(index * length, (index + 1) * length);
-        draw(source, out);
+        await draw(source, out, changes[view]!, key);
         if (second) {
           const other = new Float32Array(length);
-          draw(second, other);
+          await draw(second, other, changes[view]!, key);
           for (let i = 0; i < length; i++) out[i]! += blend.weight * (other[i]! - out[i]!);
         }
       }
     } catch (error) {
-      if (error instanceof ClipsmithError) return error.message;
+      if (error instanceof UnreadablePicture) return error.reason;
       throw error;
     }
     return undefined;
@@ -119,12 +196,32 @@ async function load({ id, pictures }: LoadRequest): Promise<LoadReply> {
   const failed: { index: number; reason: string }[] = [];
   for (const [index, first] of reasons.entries()) {
     if (first === undefined) continue;
-    // Once more, alone: libvips keeps one error text for all threads, so only now is it surely this
+    // Once more, alone: libvips keeps one error text for all threads, so only now is it most likely this
     // picture's own.
     const reason = await fill(index);
-    if (reason !== undefined) failed.push({ index, reason });
+    if (reason === undefined) continue;
+    failed.push({ index, reason });
+    // What was written before it failed.
+    for (const batch of [pixels, ...views]) batch.fill(0, index * length, (index + 1) * length);
+    fingerprints[index] = 0;
   }
-  return { id, pixels, views, fingerprints, failed };
+  return { id, pixels, views, fingerprints, failed, kept: sources.kept };
+}
+
+/** Writes a view of a picture, changed by the random numbers of `key` or as it is without. */
+async function draw(
+  source: Source,
+  out: Float32Array,
+  { crop, ...changes }: AugmentOptions,
+  key: readonly (string | number)[] | undefined,
+): Promise<void> {
+  const square = await source.view((extent) =>
+    key && crop
+      ? drawWindow(extent, fit, crop, random(...key, "crop"))
+      : centreWindow(extent, size, fit),
+  );
+  if (key === undefined) normaliseInto(out, square, data);
+  else augmentInto(out, square, data, changes, random(...key));
 }
 
 const port = parentPort!;
