@@ -136,7 +136,7 @@ test("collections that cannot be trained on say why", async () => {
   addDamaged(damaged, "b");
   assert.match(
     await failure("train", damaged, "--out", join(folder, "run-of-damaged"), ...tinyModel),
-    /Training stopped: 100 % of the last samples .* 2 times: it is not a JPEG, .*\.png\)/s,
+    /Training stopped: 100 % of the last samples .* 2 times: it is not a picture .*\.png\)/s,
   );
 });
 

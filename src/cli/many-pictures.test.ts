@@ -33,8 +33,5 @@ test("one damaged picture among 10,000 is skipped, counted and named", async (t)
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^10,000 pictures with 10,000 captions\.$/m);
   assert.match(stdout, /^3 steps, loss \d/m);
-  assert.ok(
-    stdout.includes(`Skipped 1:\n  Cannot read the picture ${nameOf(bad)}.png: it is not a JPEG`),
-    stdout,
-  );
+  assert.ok(stdout.includes(`Skipped 1:\n  ${nameOf(bad)}.png: it is not a picture`), stdout);
 });

@@ -56,6 +56,8 @@ async function withSource<T>(
     excludeDuplicates: true,
     blend: 0,
     log,
+    workers: 1,
+    maxPixels: 2 ** 28,
     ...options,
   });
   try {
@@ -240,7 +242,7 @@ describe("pictures that cannot be read", () => {
     ]);
     const reasons = summary.first.map(({ reason }) => reason).join("\n");
     assert.match(reasons, /does not exist/);
-    assert.match(reasons, /not a JPEG, PNG/);
+    assert.match(reasons, /not a picture: no JPEG, PNG/);
   });
 
   test("are passed over alike wherever the stream is opened", async () => {

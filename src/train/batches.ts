@@ -49,6 +49,9 @@ export interface BatchSourceOptions {
   readonly blended?: readonly Sample[];
   /** Is told of every entry of the stream. */
   readonly log: SkipLog;
+  /** See {@link trainingOptionsSchema}. */
+  readonly workers: number;
+  readonly maxPixels: number;
 }
 
 /** A batch, and where the stream of samples stands after it. */
@@ -78,10 +81,11 @@ export class BatchSource {
   constructor(options: BatchSourceOptions) {
     this.#options = options;
     const { clip, augment, sslAugment, augImages, batchSize, blend, blended = [] } = options;
+    const { workers, maxPixels } = options;
     const ssl = clip.sslPasses > 0 ? [sslAugment, sslAugment] : [];
     const format = pictureFormat(options.config);
     const views = [...Array<AugmentOptions>(augImages).fill(augment), ...ssl];
-    this.#loader = new PictureLoader({ ...format, augment, views });
+    this.#loader = new PictureLoader({ ...format, workers, maxPixels, augment, views });
     const pixels = batchSize * format.channels * format.size ** 2 * (1 + views.length);
     this.#samples = new DecodedSamplesReader({
       stream: options.stream,

@@ -165,6 +165,16 @@ export const trainingOptionsSchema = z.strictObject({
    * (mixup, Zhang et al., 2017, within one meaning): between two makers' drawings lie other styles.
    */
   blend: fraction.default(0),
+  /**
+   * Threads that prepare pictures beside the one that trains, one batch each at a time; what they make does
+   * not depend on how many they are. 0: one for every four cores, at most four.
+   */
+  workers: z.int().min(0).default(0),
+  /** Pictures of more pixels are left out, so that a small file cannot fill the memory. */
+  maxPixels: z
+    .int()
+    .positive()
+    .default(2 ** 28),
   /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive().default(60),
 });

@@ -130,10 +130,7 @@ export function causeLines({ causes, first }: SkippedSummary): string[] {
 }
 
 function causeOf(reason: string): string {
-  const [kind, detail] = reason.split(": ");
-  // A picture's reason names it first.
-  const cause = detail && kind!.startsWith("Cannot read the picture ") ? detail : kind!;
-  return cause.replace(/\.$/, "");
+  return reason.split(": ", 1)[0]!;
 }
 
 /** What the file names so far; a line that a killed process left unfinished is cut off. */

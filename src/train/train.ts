@@ -188,6 +188,8 @@ class Run {
       blend: training.blend,
       blended: sources.filter(isInMemory).flat(),
       log: this.#skipped,
+      workers: training.workers,
+      maxPixels: training.maxPixels,
     });
   }
 
