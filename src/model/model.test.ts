@@ -169,7 +169,7 @@ test("pictures that cannot be read have zero rows and are listed", () =>
       [3, 66, 69],
     );
     assert.match(failed[0]!.reason, /^it is not a picture: no JPEG/);
-    assert.match(failed[1]!.reason, /missing\.png.*does not exist/);
+    assert.equal(failed[1]!.reason, "the file does not exist");
     assert.match(failed[2]!.reason, /empty/);
     for (const i of [3, 66, 69]) assert.deepEqual([...row(embeddings, i)], [0, 0, 0, 0]);
     assertClose(row(embeddings, 68), row(embeddings, 0), 1e-5, "bytes and path");

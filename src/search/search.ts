@@ -25,7 +25,8 @@ export async function searchPicture(
 ): Promise<Match[]> {
   const { embeddings, failed } = await embedder.embedPictures([picture]);
   if (failed.length > 0) {
-    throw new ClipsmithError(`The picture cannot be read: ${failed[0]!.reason}.`);
+    const name = typeof picture === "string" ? ` ${picture}` : "";
+    throw new ClipsmithError(`The picture${name} cannot be read: ${failed[0]!.reason}.`);
   }
   return index.search(embeddings, options);
 }
