@@ -8,13 +8,16 @@ import type { Tree } from "./settings-tree.js";
  * @throws ClipsmithError naming both.
  */
 export function checkGiven({ training = {} }: Tree): void {
-  const { minutes, steps, warmupSteps, initialLogitScale, maxLogitScale } =
+  const { minutes, steps, epochs, warmupSteps, initialLogitScale, maxLogitScale } =
     training as TrainingOptions;
   const refuse = (problem: string): never => {
     throw new ClipsmithError(`training: ${problem}`);
   };
-  if (minutes !== undefined && steps !== undefined) {
-    refuse(`minutes (${minutes}) and steps (${steps}) both say how long to train: leave one out`);
+  const lengths = Object.entries({ minutes, steps, epochs }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name} (${value})`],
+  );
+  if (lengths.length > 1) {
+    refuse(`${lengths.slice(0, 2).join(" and ")} both say how long to train: leave one out`);
   }
   if (steps !== undefined && warmupSteps !== undefined && warmupSteps >= steps) {
     refuse(

@@ -40,7 +40,8 @@ export function runText(run: string): string {
     data: data?.length === 1 ? data[0] : data,
     tokenizer: resolve(run, modelFiles.tokenizer),
     model: { ...model, clip },
-    training: training.steps === undefined ? { minutes, ...training } : training,
+    training:
+      (training.steps ?? training.epochs) === undefined ? { minutes, ...training } : training,
   });
 }
 

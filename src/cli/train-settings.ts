@@ -23,6 +23,7 @@ export const shorthands = {
   out: ["out"],
   minutes: ["training", "minutes"],
   steps: ["training", "steps"],
+  epochs: ["training", "epochs"],
   batchSize: ["training", "batchSize"],
   learningRate: ["training", "learningRate"],
   weightDecay: ["training", "weightDecay"],
@@ -118,8 +119,8 @@ async function givenSettings(flags: SettingsFlags): Promise<Tree> {
   return layers.reduce<Tree>((settings, [, tree]) => overlay(settings, tree), {});
 }
 
-/** Two settings that mean the same otherwise: who gives one takes the other back. */
-const alternatives = [["minutes", "steps"]] as const;
+/** How long to train, said in one way or another: who gives one takes the others back. */
+const lengths = ["minutes", "steps", "epochs"] as const;
 
 /** {@link merge}, where a length of one kind replaces one of the other kind. */
 function overlay(under: Tree, over: Tree): Tree {
@@ -127,9 +128,8 @@ function overlay(under: Tree, over: Tree): Tree {
   const given = isTree(over.training) ? over.training : {};
   if (!isTree(merged.training)) return merged;
   const training = { ...merged.training };
-  for (const [one, other] of alternatives) {
-    if (one in given && !(other in given)) delete training[other];
-    if (other in given && !(one in given)) delete training[one];
+  if (lengths.some((name) => name in given)) {
+    for (const name of lengths) if (!(name in given)) delete training[name];
   }
   return { ...merged, training };
 }

@@ -52,9 +52,14 @@ export function trainCommand(): Command {
     .addOption(
       new Option("--minutes <n>", "how long to train; default: 5")
         .argParser(number)
-        .conflicts("steps"),
+        .conflicts(["steps", "epochs"]),
     )
-    .option("--steps <n>", "how long to train, in steps", number)
+    .addOption(
+      new Option("--steps <n>", "how long to train, in steps")
+        .argParser(number)
+        .conflicts("epochs"),
+    )
+    .option("--epochs <n>", "how long to train, in passes over a collection", number)
     .addOption(
       new Option(
         "--preset <name>",

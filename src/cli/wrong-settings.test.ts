@@ -33,14 +33,14 @@ const cases: readonly Case[] = [
     'run.yaml:3:5: model.clip: there is no option "visualSslTyp"; did you mean "visualSslType"?',
   ],
   ["dimText: 64", 'run.yaml:1:1: there is no option "dimText"; did you mean "model.clip.dimText"?'],
-  ["data: [1]", "run.yaml:1:1: data: expected a text, got [1]"],
+  ["data: [1]", "run.yaml:1:1: data: expected a text or list of texts, got [1]"],
   [
     "preset: huge",
     'run.yaml:1:1: preset: expected "laptop", "small", "base" or "vit-b-32", got "huge"',
   ],
   [
     "training: 500",
-    "run.yaml:1:1: training: expected options by name, such as minutes, steps, batchSize, got 500",
+    "run.yaml:1:1: training: expected options by name, such as minutes, steps, epochs, got 500",
   ],
   [
     "training:\n  batchSize: 1",
@@ -191,7 +191,11 @@ const cases: readonly Case[] = [
   ],
   [
     { set: ["training=3"] },
-    "--set training=3: training: expected options by name, such as minutes, steps, batchSize, got 3",
+    "--set training=3: training: expected options by name, such as minutes, steps, epochs, got 3",
+  ],
+  [
+    "training: { steps: 10, epochs: 2 }",
+    "training: steps (10) and epochs (2) both say how long to train: leave one out",
   ],
   [
     { steps: 10, set: ["training.warmupSteps=10"] },

@@ -18,8 +18,8 @@ export {
 export { readCollection } from "./collection.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
-export { openSource, type SourceOptions } from "./open-source.js";
-export { openStream, type StreamOptions, type StreamSource } from "./open-stream.js";
+export { openSource } from "./open-source.js";
+export { isInMemory, openStream, type StreamOptions, type StreamSource } from "./open-stream.js";
 export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
@@ -29,9 +29,16 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
-export { inMemory, type SampleSource, type Shard, type SourceSample } from "./source.js";
+export {
+  inMemory,
+  type SampleSource,
+  type Shard,
+  type SourceOptions,
+  type SourceSample,
+} from "./source.js";
 export type { SampleStream, Streamed, StreamedSample, StreamedSkip } from "./stream.js";
 export { type StreamPosition, streamPositionSchema } from "./stream-position.js";
+export { openStreamAhead } from "./stream-thread.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {
   EOS_ID,

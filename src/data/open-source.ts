@@ -9,16 +9,8 @@ import { httpFile } from "./http-file.js";
 import { parquetShard } from "./parquet-shard.js";
 import type { RemoteOptions } from "./remote-file.js";
 import { S3 } from "./s3-file.js";
-import type { SampleSource, Shard } from "./source.js";
+import type { SampleSource, Shard, SourceOptions } from "./source.js";
 import { tarShard } from "./tar-shard.js";
-
-export interface SourceOptions extends RemoteOptions {
-  /**
-   * Most bytes of a picture, or of a file of captions, in an archive; samples with larger ones are left
-   * out. Default: 256 MiB.
-   */
-  readonly maxEntryBytes?: number;
-}
 
 /** A file with many samples in it. */
 interface Archive {
@@ -62,7 +54,7 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
     if (isAddress(place) && !reached) await reach(archives[0]!);
     reached ||= isAddress(place);
   }
-  return { name: withoutQuery(spec), shards };
+  return { name: withoutQuery(spec), shards, opened: { spec, options } };
 }
 
 /** What `spec` stands for: itself where it exists, braces and all. */

@@ -59,7 +59,7 @@ export function openStream(options: StreamOptions): SampleStream {
   return new MixedStream(streams, weights, seed, mixed?.drawn);
 }
 
-function isInMemory(source: StreamSource): source is readonly Sample[] {
+export function isInMemory(source: StreamSource): source is readonly Sample[] {
   return Array.isArray(source);
 }
 

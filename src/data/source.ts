@@ -1,4 +1,14 @@
+import type { RemoteOptions } from "./remote-file.js";
 import type { Sample, Skipped } from "./sample.js";
+
+/** What openSource may be told. */
+export interface SourceOptions extends RemoteOptions {
+  /**
+   * Most bytes of a picture, or of a file of captions, in an archive; samples with larger ones are left
+   * out. Default: 256 MiB.
+   */
+  readonly maxEntryBytes?: number;
+}
 
 /** A picture with what people wrote about it, as a source hands it out. */
 export interface SourceSample {
@@ -32,6 +42,8 @@ export interface SampleSource {
   readonly name: string;
   /** At least one. */
   readonly shards: readonly Shard[];
+  /** What openSource was told, so that another thread can open it too. */
+  readonly opened?: { readonly spec: string; readonly options: SourceOptions };
 }
 
 /** All of a source, if it is in memory: then its samples can come in any order. */

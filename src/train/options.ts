@@ -52,6 +52,10 @@ export const trainingOptionsSchema = z.strictObject({
   minutes: z.number().positive().default(5),
   /** How long to train, in steps; overrides `minutes`. */
   steps: z.int().positive().optional(),
+  /** How long to train, in passes over all samples of one source; overrides the two above. */
+  epochs: z.number().positive().optional(),
+  /** Of `epochs`: leave out the last samples, which fill no batch; else the next pass fills it up. */
+  dropLast: z.boolean().default(false),
   /** Pairs in a batch B. */
   batchSize: z.int().min(2).default(256),
   /** How often each of several sources is drawn from, as parts of their sum; default: all alike. */

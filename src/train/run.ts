@@ -55,6 +55,8 @@ export interface RunStart extends ModelParts {
   readonly training: ResolvedTrainingOptions;
   /** Pairs in a batch. */
   readonly batchSize: number;
+  /** Steps of the whole run, if they are settled. */
+  readonly totalSteps: number | undefined;
   readonly checkpoint: Checkpoint | undefined;
   /** What its checkpoints are to remember. */
   readonly configuration: Configuration;
@@ -90,7 +92,7 @@ const MAX_TEXT_LENGTH = 77;
  */
 export async function startRun(
   folder: string,
-  data: () => Promise<Survey>,
+  data: (countAll: boolean) => Promise<Survey>,
   {
     model: givenModel = { clip: {} },
     training = {},
@@ -121,7 +123,7 @@ export async function startRun(
     );
   }
   await checkFolder(folder, overwrite);
-  const { captions, samples } = await data();
+  const { captions, samples } = await data(options.epochs !== undefined);
   const texts = inTemplates(captions, options.captionTemplates);
   const tokenizer = await newTokenizer(texts, init?.tokenizer, tokenizerOptions);
   const { textCausalMask = false } = model.clip;
@@ -162,6 +164,7 @@ export async function startRun(
     weights,
     training: options,
     batchSize,
+    totalSteps: stepsOf(options, batchSize, samples),
     checkpoint: undefined,
     configuration: await configurationOf(folder),
     warnings,
@@ -217,13 +220,13 @@ async function newTokenizer(
 
 /**
  * Takes up a run at its newest checkpoint, or from its start where it has none yet. Samples are counted
- * only where no checkpoint knows the size of a batch.
+ * only where no checkpoint knows what follows from their number.
  *
  * @throws ClipsmithError if the folder holds no run.
  */
 export async function resumeRun(
   folder: string,
-  countSamples: () => Promise<number>,
+  countSamples: (countAll: boolean) => Promise<number>,
   parts: ClipParts = {},
 ): Promise<RunStart> {
   const path = join(folder, runFiles.training);
@@ -254,7 +257,10 @@ export async function resumeRun(
   if (checkpoint && state.configuration) {
     warnings.push(...compareConfigurations(checkpoint.path, state.configuration, configuration));
   }
-  const batchSize = state.batchSize ?? Math.min(training.batchSize, await countSamples());
+  const counted = training.epochs !== undefined && state.totalSteps === undefined;
+  const samples = state.batchSize && !counted ? 0 : await countSamples(counted);
+  const batchSize = state.batchSize ?? Math.min(training.batchSize, samples);
+  const totalSteps = state.totalSteps ?? stepsOf(training, batchSize, samples);
   const weights = startingWeights(clip, training, batchSize);
   if (!checkpoint && training.init) {
     warnings.push(...(await Init.load(training.init, folder)).apply(clip, weights));
@@ -266,7 +272,17 @@ export async function resumeRun(
       throw new ClipsmithError(`${checkpoint.path} has no ${name}: is it of another model?`);
     }
   }
-  return { config, tokenizer, weights, training, batchSize, checkpoint, configuration, warnings };
+  return {
+    config,
+    tokenizer,
+    weights,
+    training,
+    batchSize,
+    totalSteps,
+    checkpoint,
+    configuration,
+    warnings,
+  };
 }
 
 /** What the training options say of a model's parameters. Throws ClipsmithError if they cannot. */
@@ -276,6 +292,17 @@ export function groupsOf(clip: CLIP, options: ResolvedTrainingOptions): Paramete
     learnable.map(([name]) => name),
     options,
   );
+}
+
+/** Steps of the whole run, unless they depend on how long one takes. */
+function stepsOf(
+  { steps, epochs, dropLast }: ResolvedTrainingOptions,
+  batchSize: number,
+  samples: number,
+): number | undefined {
+  if (epochs === undefined) return steps;
+  const batches = (epochs * samples) / batchSize;
+  return Math.max(1, dropLast ? Math.floor(batches) : Math.ceil(batches));
 }
 
 /** x-clip's starting values, but for the embeddings, the logit scale and the bias of the sigmoid loss. */

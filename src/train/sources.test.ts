@@ -179,6 +179,27 @@ test("what sources cannot do is refused before anything is written", async () =>
   }
 });
 
+test("passes over the samples are a length, their last samples learnt from or left out", async () => {
+  for (const [sources, epochs, dropLast, steps] of [
+    [[sourceOf(inMemory.slice(0, 5), inMemory.slice(5))], 2, false, 6],
+    [[samples], 2, true, 5],
+    [[samples], 1.5, false, 4],
+    [[samples], 0.1, true, 1],
+  ] as const) {
+    const out = newFolder();
+    const options = { epochs, dropLast, batchSize: 3, steps: undefined };
+    const stopped = await run(out, sources, options, { signal: stopAfter(0) });
+    assert.deepEqual([stopped.steps, stopped.totalSteps], [0, steps]);
+    // Without a checkpoint the samples are counted again.
+    const result = await run(out, sources, options, { resume: true });
+    assert.deepEqual([result.steps, result.totalSteps, result.finished], [steps, steps, true]);
+  }
+  await assert.rejects(run(newFolder(), [samples, samples], { epochs: 1 }), {
+    name: "ClipsmithError",
+    message: /^training\.epochs counts passes over one collection, .* by minutes or steps\.$/,
+  });
+});
+
 test("a run goes on with its own sources alone", async () => {
   const out = newFolder();
   await run(out, [sourceOf(inMemory)], {}, { signal: stopAfter(1) });

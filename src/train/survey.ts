@@ -1,4 +1,4 @@
-import { openStream, type Sample, type StreamSource } from "../data/index.js";
+import { isInMemory, openStream, type StreamSource } from "../data/index.js";
 import { ClipsmithError } from "../util/errors.js";
 
 /** What is known of the data before training. */
@@ -15,12 +15,16 @@ const MOST_CAPTIONS = 200_000;
 const MOST_BYTES = 2 ** 31;
 
 /**
- * Reads captions of all sources: all of those in memory, and those of the first 200,000 samples or 2 GiB
- * of a source in shards, some of its shards in turn.
+ * Reads captions of all sources: all of those in memory, and the first 200,000 or those of 2 GiB of a
+ * source in shards, some of its shards in turn. With `countAll` sources are read on to their end.
  *
  * @throws ClipsmithError when there are not two samples, with captions to tell them apart
  */
-export async function survey(sources: readonly StreamSource[], seed: number): Promise<Survey> {
+export async function survey(
+  sources: readonly StreamSource[],
+  seed: number,
+  { countAll = false }: { readonly countAll?: boolean } = {},
+): Promise<Survey> {
   const captions: string[] = [];
   let samples = 0;
   for (const source of sources) {
@@ -28,7 +32,7 @@ export async function survey(sources: readonly StreamSource[], seed: number): Pr
       for (const sample of source) for (const caption of sample.captions) captions.push(caption);
       samples += source.length;
     } else {
-      samples += await readCaptions(source, seed, captions);
+      samples += await readCaptions(source, seed, captions, countAll);
     }
   }
   if (samples < 2) {
@@ -44,30 +48,28 @@ export async function survey(sources: readonly StreamSource[], seed: number): Pr
   return { captions, samples };
 }
 
-export function isInMemory(source: StreamSource): source is readonly Sample[] {
-  return Array.isArray(source);
-}
-
 /** Adds a source's captions; returns its number of samples, if it was read to the end. */
 async function readCaptions(
   source: StreamSource,
   seed: number,
   captions: string[],
+  countAll: boolean,
 ): Promise<number> {
   const most = captions.length + MOST_CAPTIONS;
   const stream = openStream({ sources: [source], seed, shuffleBuffer: 256 });
   let samples = 0;
   let bytes = 0;
   try {
-    while (captions.length < most && bytes < MOST_BYTES) {
+    for (;;) {
+      const enough = captions.length >= most || bytes >= MOST_BYTES;
+      if (enough && !countAll) return Number.POSITIVE_INFINITY;
       const entry = await stream.next();
       if (entry.epoch > 0) return samples;
       if ("reason" in entry) continue;
       samples++;
-      captions.push(...entry.captions);
+      if (!enough) captions.push(...entry.captions);
       if (typeof entry.picture !== "string") bytes += entry.picture.length;
     }
-    return Number.POSITIVE_INFINITY;
   } finally {
     await stream.close();
   }

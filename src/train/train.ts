@@ -2,7 +2,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { z } from "zod";
 import { CLIP } from "../clip/index.js";
-import { inMemory, openStream, type Sample, type StreamSource } from "../data/index.js";
+import {
+  inMemory,
+  isInMemory,
+  openStreamAhead,
+  type Sample,
+  type StreamSource,
+} from "../data/index.js";
 import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
@@ -26,7 +32,7 @@ import { RunMetrics } from "./run-metrics.js";
 import { learningRateAt } from "./schedule.js";
 import { SkipLog, type SkippedSummary } from "./skip-log.js";
 import { type StepResult, TrainingStep } from "./step.js";
-import { isInMemory, survey } from "./survey.js";
+import { survey } from "./survey.js";
 
 /** A run that is about to take its first step, or to go on. */
 export interface StartedRun {
@@ -93,7 +99,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const sources = given.map((source) =>
     isInMemory(source) ? source : (inMemory(source)?.samples ?? source),
   );
-  const data = () => survey(sources, options.training?.seed ?? 0);
+  const data = (countAll: boolean) => survey(sources, options.training?.seed ?? 0, { countAll });
   if (!options.resume) {
     checkSources(sources, options.training ?? {});
     await makeFolder(out);
@@ -102,7 +108,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const lock = existsSync(out) ? await RunLock.take(out) : undefined;
   try {
     const start = options.resume
-      ? await resumeRun(out, async () => (await data()).samples, options.parts)
+      ? await resumeRun(out, async (countAll) => (await data(countAll)).samples, options.parts)
       : await startRun(out, data, options);
     const { config, training, checkpoint } = start;
     options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
@@ -115,8 +121,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 /** Throws ClipsmithError where options ask of the sources what they cannot do. */
 function checkSources(
   sources: readonly StreamSource[],
-  { blend = 0, sourceWeights }: TrainingOptions,
+  { blend = 0, epochs, sourceWeights }: TrainingOptions,
 ): void {
+  if (epochs !== undefined && sources.length > 1) {
+    throw new ClipsmithError(
+      "training.epochs counts passes over one collection, but several are drawn from by weight. Say how " +
+        "long to train by minutes or steps.",
+    );
+  }
   if (blend > 0 && !sources.every(isInMemory)) {
     throw new ClipsmithError(
       "training.blend mixes pictures that have the same captions, so all must be known beforehand: it " +
@@ -162,13 +174,16 @@ class Run {
     checkSources(sources, training);
     this.#skipped = new SkipLog(join(options.out, runFiles.skipped), training.maxSkippedRate);
     this.#source = new BatchSource({
-      stream: openStream({
-        sources,
-        seed: training.seed,
-        shuffleBuffer: training.shuffleBuffer,
-        ...(training.sourceWeights && { weights: training.sourceWeights }),
-        ...(this.#state.position && { position: this.#state.position }),
-      }),
+      stream: openStreamAhead(
+        {
+          sources,
+          seed: training.seed,
+          shuffleBuffer: training.shuffleBuffer,
+          ...(training.sourceWeights && { weights: training.sourceWeights }),
+          ...(this.#state.position && { position: this.#state.position }),
+        },
+        batchSize,
+      ),
       firstStep: this.#firstStep,
       clip: this.#clip,
       config: start.config,
@@ -200,7 +215,7 @@ class Run {
     const metrics = new RunMetrics(this.#options.out, {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
-    let totalSteps = state.totalSteps ?? training.steps;
+    let { totalSteps } = this.#start;
     const progress = new Progress({
       totalSteps,
       startStep: this.#firstStep,
