@@ -114,3 +114,18 @@ test("whose settings cannot be shown, and what nobody named, is said", async () 
   assert.match(await failure("config", folder, "--preset", "small"), /leave out --preset/);
   assert.match(await failure("train"), /Which pictures\? Name their collection, .* or as `data`/);
 });
+
+test("a run is validated on another collection, and remembers it", async () => {
+  const out = join(folder, "runs/d");
+  const photos = join(folder, "photos");
+  const flags = ["--out", out, "--validation", photos, "--steps", "2", ...tinyModel];
+  await ok("train", photos, ...flags);
+  const lines = readFileSync(join(out, "metrics.jsonl"), "utf8");
+  assert.match(lines, /\{"step":2,"validation\.loss":[\d.]+,"validation\.textToImage\.r1":/);
+  const { validation, training } = parse(await ok("config", out));
+  assert.equal(validation, photos);
+  assert.deepEqual(training.validation, { samples: 2000 });
+  // Resumed, it asks for the same.
+  const resumed = await clipsmith("train", photos, "--out", out, "--resume");
+  assert.match(resumed.stderr, /validation needs samples: .* --validation COLLECTION/);
+});

@@ -35,9 +35,11 @@ export function runText(run: string): string {
     readJson(join(run, runFiles.training)),
     join(run, runFiles.training),
   );
-  const data = readCollections(run).trained?.map(({ path }) => path);
+  const { trained, validated } = readCollections(run);
+  const data = trained?.map(({ path }) => path);
   return settingsText(`The settings of the run in ${resolve(run)}`, {
     data: data?.length === 1 ? data[0] : data,
+    validation: validated?.path,
     tokenizer: resolve(run, modelFiles.tokenizer),
     model: { ...model, clip },
     training:

@@ -5,10 +5,12 @@ import { type Collection, collectionOf } from "./run-folder.js";
 /**
  * Opens collections of any kind to train on, and tells what is in them.
  *
+ * @param isNamed whether each is told with its name; default: if there are several
  * @throws ClipsmithError when one cannot be opened
  */
 export async function openCollections(
   specs: readonly string[],
+  isNamed = specs.length > 1,
 ): Promise<{ sources: StreamSource[]; found: Collection[] }> {
   const { inMemory, openSource } = await import("../data/index.js");
   const sources: StreamSource[] = [];
@@ -22,7 +24,7 @@ export async function openCollections(
       pictures !== undefined && captions !== undefined
         ? `${counted(pictures, "picture")} with ${counted(captions, "caption")}`
         : counted(source.shards.length, "shard");
-    print(specs.length > 1 ? `${source.name}: ${size}.` : `${size}.`);
+    print(isNamed ? `${source.name}: ${size}.` : `${size}.`);
     print(...skippedLines(known?.skipped ?? []));
     sources.push(known?.samples ?? source);
     found.push(collection);

@@ -27,6 +27,8 @@ const collectionSchema = z.object({
 const collectionsSchema = z.object({
   /** What the model was trained on. */
   trained: z.array(collectionSchema).optional(),
+  /** What it was validated on, if that was a collection of its own. */
+  validated: collectionSchema.optional(),
   /** What its index holds. */
   indexed: collectionSchema.optional(),
 });
@@ -86,9 +88,10 @@ export function writeJson(path: string, value: unknown): void {
 
 /** The command that goes on with a run. */
 export function resumeCommand(run: string): string {
-  const { trained } = readCollections(run);
+  const { trained, validated } = readCollections(run);
   const collections = trained?.map(({ path }) => quote(path)) ?? ["COLLECTION"];
-  return `clipsmith train ${collections.join(" ")} --out ${quote(run)} --resume`;
+  const validation = validated === undefined ? "" : ` --validation ${quote(validated.path)}`;
+  return `clipsmith train ${collections.join(" ")}${validation} --out ${quote(run)} --resume`;
 }
 
 /**

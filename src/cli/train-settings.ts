@@ -21,6 +21,7 @@ import { isTree, merge, nested, parseSetting, type Tree } from "./settings-tree.
 export const shorthands = {
   preset: ["preset"],
   out: ["out"],
+  validation: ["validation"],
   minutes: ["training", "minutes"],
   steps: ["training", "steps"],
   epochs: ["training", "epochs"],
@@ -40,7 +41,10 @@ export const shorthands = {
 /** Where a new run's settings come from. */
 export interface SettingsFlags
   extends Partial<
-    Record<Exclude<keyof typeof shorthands, "tokenizer" | "preset" | "out" | "weights">, number>
+    Record<
+      Exclude<keyof typeof shorthands, "tokenizer" | "preset" | "out" | "validation" | "weights">,
+      number
+    >
   > {
   readonly tokenizer?: string;
   /** How often each of several collections is drawn from. */
@@ -50,6 +54,7 @@ export interface SettingsFlags
   readonly initOnly?: string;
   readonly preset?: PresetName;
   readonly out?: string;
+  readonly validation?: string;
   /** Path of a file in YAML, JSON or TypeScript. */
   readonly config?: string;
   /** Each `path=value`. */
@@ -61,6 +66,8 @@ export interface RunSettings
   extends Pick<NewRun, "model" | "training" | "tokenizer" | "vocabularySize"> {
   /** The collection to train on, or several. */
   readonly data?: string | readonly string[];
+  /** A collection to validate on. */
+  readonly validation?: string;
   /** Folder of the run. */
   readonly out?: string;
 }
@@ -141,7 +148,7 @@ function besideFile(tree: Tree, file: string): Tree {
     return typeof path === "string" && !isAddress(path) ? resolve(dirname(file), path) : path;
   };
   const merged = { ...tree };
-  for (const name of ["data", "out", "tokenizer"]) {
+  for (const name of ["data", "validation", "out", "tokenizer"]) {
     if (name in tree && tree[name] !== "openai") merged[name] = beside(tree[name]);
   }
   const { training } = tree;

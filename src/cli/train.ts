@@ -49,6 +49,11 @@ export function trainCommand(): Command {
       "how often each of several collections is drawn from, such as 3,1; default: all alike",
       numbers,
     )
+    .option(
+      "--validation <collection>",
+      "measure the model on these pictures while it is trained; or hold out a part of the collection by " +
+        "--set training.validation.part=0.05",
+    )
     .addOption(
       new Option("--minutes <n>", "how long to train; default: 5")
         .argParser(number)
@@ -133,7 +138,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     import("../train/index.js"),
     import("./train-settings.js"),
   ]);
-  const { data = [], out: folder, ...settings } = await newRunSettings(flags);
+  const { data = [], out: folder, validation, ...settings } = await newRunSettings(flags);
   const collections = named.length > 0 ? named : [data].flat();
   const [collection] = collections;
   if (collection === undefined) {
@@ -152,16 +157,18 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     const change = before[i] && changeOf(before[i], now);
     if (change) warn(change);
   }
+  const held = validation === undefined ? undefined : await openCollections([validation], true);
   const result = await train({
     ...settings,
     out,
     sources,
+    ...(held && { validation: held.sources[0]! }),
     resume,
     overwrite,
     runtime,
     signal,
     onStart: ({ config, step }) => {
-      rememberCollections(out, { trained: found });
+      rememberCollections(out, { trained: found, ...(held && { validated: held.found[0]! }) });
       const { parameterCount } = new CLIP(config.clip);
       print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
       if (step > 0) print(`Going on after step ${step}.`);

@@ -201,6 +201,19 @@ const cases: readonly Case[] = [
     { steps: 10, set: ["training.warmupSteps=10"] },
     "training: warmupSteps (10) must be less than steps (10), or the learning rate never reaches its height",
   ],
+  [
+    "training:\n  validation:\n    part: 5",
+    "run.yaml:3:5: training.validation.part: expected a number above 0, up to 0.5, got 5",
+  ],
+  [
+    "training:\n  earlyStop:\n    metric: accuracy",
+    'run.yaml:3:5: training.earlyStop.metric: expected "loss", "textToImage.r1", "textToImage.r5", ' +
+      '"textToImage.r10", "imageToText.r1", "imageToText.r5" or "imageToText.r10", got "accuracy"',
+  ],
+  [
+    { set: ["training.earlyStop.patience=0"] },
+    "--set training.earlyStop.patience=0: training.earlyStop.patience: expected an integer from 1, got 0",
+  ],
 ];
 
 /** The message of a run that must not start. */

@@ -16,6 +16,7 @@ export {
   withoutOneWord,
 } from "./change-captions.js";
 export { readCollection } from "./collection.js";
+export { takePart } from "./held-out.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
 export { openSource } from "./open-source.js";

@@ -36,6 +36,14 @@ export interface Shard {
   readonly inMemory?: { readonly samples: readonly Sample[]; readonly skipped: readonly Skipped[] };
 }
 
+/** How a source was opened. */
+export interface OpenedSource {
+  readonly spec: string;
+  readonly options: SourceOptions;
+  /** The part that is held out of it, if any. */
+  readonly heldOut?: number;
+}
+
 /** Where samples come from, however many there are: what is in memory is a shard at a time, at most. */
 export interface SampleSource {
   /** What the user calls it. */
@@ -43,7 +51,7 @@ export interface SampleSource {
   /** At least one. */
   readonly shards: readonly Shard[];
   /** What openSource was told, so that another thread can open it too. */
-  readonly opened?: { readonly spec: string; readonly options: SourceOptions };
+  readonly opened?: OpenedSource;
 }
 
 /** All of a source, if it is in memory: then its samples can come in any order. */

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { isHeldOut, takePart } from "./held-out.js";
 import { openSource } from "./open-source.js";
 import { openStream, type StreamOptions } from "./open-stream.js";
 import type { SampleStream, Streamed } from "./stream.js";
@@ -86,4 +87,20 @@ test("a stream that is closed gives no more", async () => {
   await assert.rejects(async () => {
     for (const _ of range(100)) await stream.next();
   }, /after close/);
+});
+
+test("what is held out of a source is left out in the thread, too", async () => {
+  const part = 0.4;
+  const learnt = async (): Promise<StreamOptions> => {
+    const { sources, ...others } = await options();
+    return { ...others, sources: sources.map((source) => takePart(source, part, false)) };
+  };
+  const here = await take(openStream(await learnt()), 40);
+  assert.deepEqual(await take(openStreamAhead(await learnt(), 8), 40), here);
+  const names = (entries: typeof here) =>
+    new Set(entries.flatMap(({ entry }) => ("reason" in entry ? [] : [entry.name])));
+  const all = names(await take(openStream(await options()), 60));
+  const left = [...all].filter((name) => !isHeldOut(name, part));
+  assert.ok(left.length < all.size);
+  for (const name of names(here)) assert.ok(left.includes(name), name);
 });

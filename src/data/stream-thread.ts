@@ -2,16 +2,13 @@ import { Worker } from "node:worker_threads";
 import { ClipsmithError } from "../util/errors.js";
 import { isInMemory, openStream, type StreamOptions } from "./open-stream.js";
 import type { Sample } from "./sample.js";
-import type { SourceOptions } from "./source.js";
+import type { OpenedSource } from "./source.js";
 import type { SampleStream, Streamed } from "./stream.js";
 import type { StreamPosition } from "./stream-position.js";
 
 /** What the thread is started with. */
 export interface StreamThreadData {
-  readonly sources: readonly (
-    | readonly Sample[]
-    | { readonly spec: string; readonly options: SourceOptions }
-  )[];
+  readonly sources: readonly (readonly Sample[] | OpenedSource)[];
   readonly weights?: readonly number[];
   readonly seed: number;
   readonly shuffleBuffer?: number;

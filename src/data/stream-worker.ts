@@ -1,6 +1,7 @@
 /** The thread behind StreamThread: opens the sources, reads and shuffles them, sends entries on request. */
 import { parentPort, workerData } from "node:worker_threads";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { takePart } from "./held-out.js";
 import { openSource } from "./open-source.js";
 import { openStream } from "./open-stream.js";
 import type { SampleStream, Streamed } from "./stream.js";
@@ -15,9 +16,12 @@ const MAX_CHUNK_BYTES = 2 ** 25;
 
 async function open(): Promise<SampleStream> {
   const { sources, chunk, ...options } = data;
-  const opened = sources.map((source) =>
-    "spec" in source ? openSource(source.spec, source.options) : source,
-  );
+  const opened = sources.map(async (source) => {
+    if (!("spec" in source)) return source;
+    const { spec, options, heldOut } = source;
+    const all = await openSource(spec, options);
+    return heldOut === undefined ? all : takePart(all, heldOut, false);
+  });
   return openStream({ ...options, sources: await Promise.all(opened) });
 }
 

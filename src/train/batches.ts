@@ -231,8 +231,8 @@ function captionKey({ captions }: Pick<Sample, "captions">): string {
  * Marks pairs (text, image) of different samples that nevertheless belong together: a view's caption is
  * also one of the other picture's, or the pictures are equal.
  */
-function samePairs(
-  samples: readonly StreamedSample[],
+export function samePairs(
+  samples: readonly Pick<StreamedSample, "captions">[],
   views: readonly (readonly string[])[],
   fingerprints: Float64Array,
 ): Uint8Array {

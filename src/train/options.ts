@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isTemplate, sslAugmentation } from "../data/index.js";
+import { validationMetrics } from "./early-stop.js";
 
 const rangeOf = (number: z.ZodNumber) =>
   z
@@ -179,6 +180,28 @@ export const trainingOptionsSchema = z.strictObject({
     .int()
     .positive()
     .default(2 ** 28),
+  /** Measure the model while it is trained, by samples that it does not learn from. Off by default. */
+  validation: z
+    .strictObject({
+      /** Part of the samples that is held out, chosen by their names; unless a collection is given. */
+      part: z.number().positive().max(0.5).optional(),
+      /** Steps between validations; there is one at the end, too. */
+      everySteps: z.int().positive().optional(),
+      /** Seconds between validations; 600 unless steps are given. */
+      everySeconds: z.number().positive().optional(),
+      /** Most pictures to measure with. */
+      samples: z.int().min(2).default(2000),
+    })
+    .optional(),
+  /** End when validation gets no better; the model saved is then that of the best validation. */
+  earlyStop: z
+    .strictObject({
+      /** What counts: the lowest loss, or the highest recall. */
+      metric: z.enum(validationMetrics).default("loss"),
+      /** How many validations in turn may be no better than the best. */
+      patience: z.int().positive().default(5),
+    })
+    .optional(),
   /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive().default(60),
 });

@@ -42,6 +42,18 @@ test("the last line is not written twice", () => {
   assert.equal(output(), "step 1/1, loss 1.0000, 2.50 samples/s, 1.3 GB\n");
 });
 
+test("time spent on something else than steps is not counted", () => {
+  const { stream, clock, output, machine } = setup(false);
+  const progress = new Progress({ totalSteps: 4, stream, ...machine });
+  clock.time += 1_000;
+  progress.update({ step: 1, loss: 1, samples: 8 });
+  clock.time += 60_000;
+  progress.pause(60_000);
+  clock.time += 1_000;
+  progress.update({ step: 2, loss: 1, samples: 8 });
+  assert.match(output(), /\nstep 2\/4, loss 1\.0000, 8\.00 samples\/s, 2 s left/);
+});
+
 test("a resumed run's speed counts its own steps only", () => {
   const { stream, clock, output, machine } = setup(false);
   const progress = new Progress({ totalSteps: 20_000, startStep: 10_000, stream, ...machine });

@@ -32,7 +32,7 @@ export interface ProgressUpdate {
 
 /** A point in time, and what was counted up to it. */
 interface Mark {
-  readonly time: number;
+  time: number;
   readonly step: number;
   readonly samples: number;
   readonly waitSeconds: number | undefined;
@@ -120,6 +120,11 @@ export class Progress {
     } else if (time - this.#lineTime >= LINE_INTERVAL_MS) {
       this.#writeLine();
     }
+  }
+
+  /** Leaves time that was spent on something else than steps out of the speed. */
+  pause(milliseconds: number): void {
+    for (const mark of this.#marks) mark.time += milliseconds;
   }
 
   /** Writes a line of text, above the bar where there is one. */

@@ -10,6 +10,8 @@ export const runConfigSchema = z.strictObject({
   preset: z.enum(Object.keys(presets) as [PresetName, ...PresetName[]]).optional(),
   /** The collection to train on, or several of them. A path is relative to the file. */
   data: z.union([z.string(), z.array(z.string()).min(1)]).optional(),
+  /** A collection to validate on, in place of `training.validation.part`. A path is relative to the file. */
+  validation: z.string().optional(),
   /** Folder of the run. A path is relative to the file. */
   out: z.string().optional(),
   /** `openai`, or the path of a tokenizer's file, relative to the configuration's. */

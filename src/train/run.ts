@@ -31,6 +31,7 @@ import {
   configurationSchema,
   TRAINING_FILE,
 } from "./configuration.js";
+import { bestSchema } from "./early-stop.js";
 import { ParameterGroups } from "./groups.js";
 import { Init } from "./init.js";
 import {
@@ -92,7 +93,7 @@ const MAX_TEXT_LENGTH = 77;
  */
 export async function startRun(
   folder: string,
-  data: (countAll: boolean) => Promise<Survey>,
+  data: (training: ResolvedTrainingOptions, countAll: boolean) => Promise<Survey>,
   {
     model: givenModel = { clip: {} },
     training = {},
@@ -123,7 +124,7 @@ export async function startRun(
     );
   }
   await checkFolder(folder, overwrite);
-  const { captions, samples } = await data(options.epochs !== undefined);
+  const { captions, samples } = await data(options, options.epochs !== undefined);
   const texts = inTemplates(captions, options.captionTemplates);
   const tokenizer = await newTokenizer(texts, init?.tokenizer, tokenizerOptions);
   const { textCausalMask = false } = model.clip;
@@ -226,7 +227,7 @@ async function newTokenizer(
  */
 export async function resumeRun(
   folder: string,
-  countSamples: (countAll: boolean) => Promise<number>,
+  countSamples: (training: ResolvedTrainingOptions, countAll: boolean) => Promise<number>,
   parts: ClipParts = {},
 ): Promise<RunStart> {
   const path = join(folder, runFiles.training);
@@ -258,7 +259,7 @@ export async function resumeRun(
     warnings.push(...compareConfigurations(checkpoint.path, state.configuration, configuration));
   }
   const counted = training.epochs !== undefined && state.totalSteps === undefined;
-  const samples = state.batchSize && !counted ? 0 : await countSamples(counted);
+  const samples = state.batchSize && !counted ? 0 : await countSamples(training, counted);
   const batchSize = state.batchSize ?? Math.min(training.batchSize, samples);
   const totalSteps = state.totalSteps ?? stepsOf(training, batchSize, samples);
   const weights = startingWeights(clip, training, batchSize);
@@ -336,6 +337,8 @@ export const checkpointStateSchema = z.object({
   batchSize: z.int().min(2).optional(),
   /** Where the stream of samples stands. */
   position: streamPositionSchema.optional(),
+  /** The best validation so far, if the run may stop early. */
+  best: bestSchema.optional(),
   /** What it was made with. */
   configuration: configurationSchema.optional(),
 });

@@ -7,13 +7,15 @@ import {
   isInMemory,
   openStreamAhead,
   type Sample,
+  type SourceSample,
   type StreamSource,
+  takePart,
 } from "../data/index.js";
 import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { BatchSource } from "./batches.js";
-import { saveCheckpoint } from "./checkpoint.js";
+import { checkpointPath, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
 import type { ParameterGroups } from "./groups.js";
 import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
@@ -29,10 +31,12 @@ import {
 } from "./run.js";
 import { RunLock } from "./run-lock.js";
 import { RunMetrics } from "./run-metrics.js";
+import { checkValidation, isOver, RunValidation, validationSamples } from "./run-validation.js";
 import { learningRateAt } from "./schedule.js";
 import { SkipLog, type SkippedSummary } from "./skip-log.js";
 import { type StepResult, TrainingStep } from "./step.js";
 import { survey } from "./survey.js";
+import { Validation } from "./validation.js";
 
 /** A run that is about to take its first step, or to go on. */
 export interface StartedRun {
@@ -53,6 +57,8 @@ export interface TrainOptions extends NewRun {
    * `training.sourceWeights`. A run that is resumed needs the same ones in the same order.
    */
   readonly sources?: readonly StreamSource[];
+  /** A collection to validate on, in place of `training.validation.part`; a run that is resumed needs the same. */
+  readonly validation?: StreamSource;
   /** Go on with the run in `out`, with its own options; default false. */
   readonly resume?: boolean;
   readonly runtime?: RuntimeOptions;
@@ -96,10 +102,12 @@ const LOSS_STEPS = 50;
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, samples, sources: given = samples && [samples] } = options;
   if (given === undefined) throw new Error("train: give samples or sources");
-  const sources = given.map((source) =>
-    isInMemory(source) ? source : (inMemory(source)?.samples ?? source),
-  );
-  const data = (countAll: boolean) => survey(sources, options.training?.seed ?? 0, { countAll });
+  const sources = given.map(known);
+  let held: readonly SourceSample[] | undefined;
+  const data = async (training: ResolvedTrainingOptions, countAll: boolean) => {
+    held = await heldSamples(sources, training, options.validation);
+    return survey(learntFrom(sources, training), training.seed, { countAll });
+  };
   if (!options.resume) {
     checkSources(sources, options.training ?? {});
     await makeFolder(out);
@@ -108,11 +116,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const lock = existsSync(out) ? await RunLock.take(out) : undefined;
   try {
     const start = options.resume
-      ? await resumeRun(out, async (countAll) => (await data(countAll)).samples, options.parts)
-      : await startRun(out, data, options);
+      ? await resumeRun(out, async (...asked) => (await data(...asked)).samples, options.parts)
+      : await startRun(out, data, withValidation(options));
     const { config, training, checkpoint } = start;
+    held ??= await heldSamples(sources, training, options.validation);
     options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
-    return await new Run(start, sources, options, lock).train();
+    return await new Run(start, learntFrom(sources, training), held, options, lock).train();
   } finally {
     await lock?.release();
   }
@@ -143,10 +152,44 @@ function checkSources(
   }
 }
 
+/** A source's samples, where they have been read already. */
+function known(source: StreamSource): StreamSource {
+  return isInMemory(source) ? source : (inMemory(source)?.samples ?? source);
+}
+
+/** A collection to validate on turns validation on. */
+function withValidation({ training, ...options }: TrainOptions): TrainOptions {
+  return options.validation === undefined
+    ? { ...options, ...(training && { training }) }
+    : { ...options, training: { validation: {}, ...training } };
+}
+
+/** What to validate on, if anything. */
+async function heldSamples(
+  sources: readonly StreamSource[],
+  training: ResolvedTrainingOptions,
+  collection: StreamSource | undefined,
+): Promise<readonly SourceSample[] | undefined> {
+  checkValidation(training, collection !== undefined);
+  if (training.validation === undefined) return undefined;
+  const { part, samples } = training.validation;
+  return validationSamples(collection ? [known(collection)] : sources, samples, part);
+}
+
+/** The sources without what is held out of them. */
+function learntFrom(
+  sources: readonly StreamSource[],
+  { validation }: Pick<ResolvedTrainingOptions, "validation">,
+): readonly StreamSource[] {
+  const part = validation?.part;
+  return part === undefined ? sources : sources.map((source) => takePart(source, part, false));
+}
+
 /** One process's part of a run. */
 class Run {
   readonly #start: RunStart;
   readonly #options: TrainOptions;
+  readonly #held: readonly SourceSample[] | undefined;
   readonly #lock: RunLock | undefined;
   readonly #clip: CLIP;
   readonly #groups: ParameterGroups;
@@ -159,12 +202,14 @@ class Run {
   constructor(
     start: RunStart,
     sources: readonly StreamSource[],
+    held: readonly SourceSample[] | undefined,
     options: TrainOptions,
     lock: RunLock | undefined,
   ) {
     const { training, batchSize } = start;
     this.#start = start;
     this.#options = options;
+    this.#held = held;
     this.#lock = lock;
     this.#clip = new CLIP(start.config.clip, options.parts);
     this.#groups = groupsOf(this.#clip, training);
@@ -216,6 +261,7 @@ class Run {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
     let { totalSteps } = this.#start;
+    let best = state.best;
     const progress = new Progress({
       totalSteps,
       startStep: this.#firstStep,
@@ -239,14 +285,20 @@ class Run {
     let at = this.#firstStep;
     let position = state.position;
     let saved = { time: started, step: at };
-    const secondsSpent = () => state.seconds + (performance.now() - started) / 1000;
+    /** Of validation, which is no training: neither minutes nor speed count it. */
+    let pausedMs = 0;
+    const secondsTaken = () => (performance.now() - started - pausedMs) / 1000;
+    const secondsSpent = () => state.seconds + secondsTaken();
+    const isLast = () => at >= (totalSteps ?? Number.POSITIVE_INFINITY) || isOver(training, best);
     const save = async () => {
-      await this.#save(step, at, { totalSteps, seconds: secondsSpent(), position });
+      await this.#save(step, at, { totalSteps, seconds: secondsSpent(), position, best });
       saved = { time: performance.now(), step: at };
     };
     let loss: number | undefined;
+    let validation: RunValidation | undefined;
     try {
-      while (at < (totalSteps ?? Number.POSITIVE_INFINITY) && !signal?.aborted) {
+      if (!isLast()) validation = await this.#openValidation(progress);
+      while (!isLast() && !signal?.aborted) {
         const asked = performance.now();
         const prepared = await this.#source.next().catch(async (error: unknown) => {
           // What was learnt so far is kept: data can be mended.
@@ -296,12 +348,25 @@ class Run {
         }
         for (const line of this.#skipped.news()) progress.message(line);
         progress.update({ step: at, loss, samples: this.#batchSize, dataWaitSeconds });
+        if (validation?.isDue(at, isLast())) {
+          const began = performance.now();
+          const report = await validation.run(at, step.averagedWeights);
+          best = validation.best;
+          metrics.write(report.metrics);
+          progress.message(report.message);
+          const took = performance.now() - began;
+          pausedMs += took;
+          timed += took;
+          lastTime += took;
+          progress.pause(took);
+          if (report.isBest) await save();
+        }
         if (performance.now() - saved.time > training.checkpointSeconds * 1000) await save();
       }
-      const finished = totalSteps !== undefined && at >= totalSteps;
+      const finished = isLast();
       if (at > saved.step) await save();
-      if (finished) await this.#saveModel(step);
-      const seconds = (performance.now() - started) / 1000;
+      if (finished) await this.#saveModel(step, best && best.step < at ? best.step : undefined);
+      const seconds = secondsTaken();
       return {
         steps: at,
         totalSteps,
@@ -314,8 +379,29 @@ class Run {
       progress.stop();
       metrics.close();
       await this.#source.close();
+      await validation?.release();
       await step.release();
     }
+  }
+
+  /** Nothing if the run has no validation. */
+  async #openValidation(progress: Progress): Promise<RunValidation | undefined> {
+    const { training, config, tokenizer } = this.#start;
+    const { runtime } = this.#options;
+    if (this.#held === undefined) return undefined;
+    const validation = await Validation.open({
+      clip: this.#clip,
+      config,
+      tokenizer,
+      samples: this.#held,
+      maxPixels: training.maxPixels,
+      batchSize: this.#batchSize,
+      ...(runtime && { runtime }),
+    });
+    for (const { reason } of validation.skipped) {
+      progress.message(`Left a picture out of validation. ${reason}`);
+    }
+    return new RunValidation(validation, training, this.#state.best);
   }
 
   async #compile(): Promise<TrainingStep> {
@@ -370,7 +456,7 @@ class Run {
   async #save(
     step: TrainingStep,
     at: number,
-    { totalSteps, seconds, position }: z.output<typeof checkpointStateSchema>,
+    { totalSteps, seconds, position, best }: z.output<typeof checkpointStateSchema>,
   ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
     for (const [name, data] of step.weights) {
@@ -383,14 +469,33 @@ class Run {
       configuration: this.#start.configuration,
       batchSize: this.#batchSize,
       ...(position && { position }),
+      ...(best && { best }),
     };
     await this.#lock?.check();
-    await saveCheckpoint(folder, { step: at, tensors, state });
+    await saveCheckpoint(
+      folder,
+      { step: at, tensors, state },
+      best === undefined ? {} : { best: best.step },
+    );
   }
 
-  async #saveModel(step: TrainingStep): Promise<void> {
+  /** @param best the step of the checkpoint to make it of; left out: it is made of the newest weights. */
+  async #saveModel(step: TrainingStep, best: number | undefined): Promise<void> {
     const { out, parts } = this.#options;
-    await saveWeights(out, this.#start.config, step.averagedWeights, parts);
+    const weights = best === undefined ? step.averagedWeights : await this.#weightsAt(best);
+    await saveWeights(out, this.#start.config, weights, parts);
+  }
+
+  /** The weights in a checkpoint, or their running means where it has such. */
+  async #weightsAt(step: number): Promise<ReadonlyMap<string, Float32Array>> {
+    const folder = join(this.#options.out, runFiles.checkpoints);
+    const { tensors } = await loadCheckpoint(checkpointPath(folder, step));
+    const weights = new Map<string, Float32Array>();
+    for (const name of this.#clip.parameters.keys()) {
+      const { data } = (tensors.get(`ema.${name}`) ?? tensors.get(name))!;
+      weights.set(name, data as Float32Array);
+    }
+    return weights;
   }
 }
 
