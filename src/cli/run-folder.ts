@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { isAddress } from "../data/captions.js";
@@ -78,9 +78,11 @@ export function rememberCollections(run: string, use: z.output<typeof collection
   writeJson(join(run, cliFiles.collections), { ...readCollections(run), ...use });
 }
 
+/** Replaces a file as a whole, so that a full disk does not cost the old one. */
 export function writeJson(path: string, value: unknown): void {
   try {
-    writeFileSync(path, `${JSON.stringify(value, undefined, 2)}\n`);
+    writeFileSync(`${path}.tmp`, `${JSON.stringify(value, undefined, 2)}\n`);
+    renameSync(`${path}.tmp`, path);
   } catch (cause) {
     throw new ClipsmithError(`Cannot write ${path}: ${(cause as Error).message}`, { cause });
   }

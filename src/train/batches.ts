@@ -57,6 +57,8 @@ export interface BatchSourceOptions {
 /** A batch, and where the stream of samples stands after it. */
 export interface PreparedBatch {
   readonly batch: Batch;
+  /** Of its samples. */
+  readonly names: readonly string[];
   readonly position: StreamPosition;
 }
 
@@ -135,7 +137,7 @@ export class BatchSource {
         ? samePairs(samples, [captions, ...moreCaptions], fingerprints)
         : new Uint8Array(samples.length ** 2),
     };
-    return { batch, position };
+    return { batch, names: samples.map(({ name }) => name), position };
   }
 
   /** The tokens of a view's texts, which are changed first. */

@@ -18,14 +18,14 @@ export interface CheckpointTensor {
   readonly data: Float32Array | Int32Array;
 }
 
-/** What JSON can say. */
+/** What JSON can say; what is undefined is left out. */
 export type Json =
   | null
   | boolean
   | number
   | string
   | readonly Json[]
-  | { readonly [key: string]: Json };
+  | { readonly [key: string]: Json | undefined };
 
 /** Everything a run needs to go on after step `step`. */
 export interface Checkpoint {

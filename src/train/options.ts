@@ -204,7 +204,17 @@ export const trainingOptionsSchema = z.strictObject({
     .optional(),
   /** Seconds between checkpoints. */
   checkpointSeconds: z.number().positive().default(60),
+  /**
+   * What follows a loss or gradients that are no finite numbers: stop, or go back to the last checkpoint
+   * and on with the batch after the bad one, as PaLM's training did (Chowdhery et al., 2022).
+   */
+  onBadLoss: z.enum(["stop", "skip"]).default("stop"),
+  /** A loss this many times its mean over the last 50 steps is bad, too; none is by default. */
+  lossSpike: z.number().gt(1).optional(),
 });
+
+/** Options that a run may be resumed with otherwise: what it learns from a batch is the same. */
+export const changeableOptions = ["checkpointSeconds", "onBadLoss", "lossSpike"] as const;
 
 /** What a caller may give: everything has a default. */
 export type TrainingOptions = z.input<typeof trainingOptionsSchema>;

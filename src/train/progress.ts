@@ -105,6 +105,8 @@ export class Progress {
   /** Call after each step. */
   update({ step, loss, samples, dataWaitSeconds }: ProgressUpdate): void {
     const time = this.#now();
+    // A run that went back has no speed until it gets on again.
+    if (step <= this.#step) this.#marks.length = 0;
     this.#step = step;
     this.#loss = loss;
     this.#samples += samples;

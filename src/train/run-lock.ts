@@ -73,6 +73,8 @@ export class RunLock {
         return new RunLock(path, text);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
+          // On a full disk the file is there, and empty.
+          await rm(path, { force: true });
           throw await cannotWrite(path, text.length, error);
         }
       }

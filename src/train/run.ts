@@ -35,6 +35,7 @@ import { bestSchema } from "./early-stop.js";
 import { ParameterGroups } from "./groups.js";
 import { Init } from "./init.js";
 import {
+  changeableOptions,
   type ResolvedTrainingOptions,
   type TrainingOptions,
   trainingOptionsSchema,
@@ -47,6 +48,7 @@ export const runFiles = {
   training: TRAINING_FILE,
   metrics: "metrics.jsonl",
   skipped: "skipped.jsonl",
+  badBatches: "bad-batches.jsonl",
   tensorboard: "tensorboard",
   checkpoints: "checkpoints",
 } as const;
@@ -221,14 +223,15 @@ async function newTokenizer(
 
 /**
  * Takes up a run at its newest checkpoint, or from its start where it has none yet. Samples are counted
- * only where no checkpoint knows what follows from their number.
+ * only where no checkpoint knows what follows from their number. Of options of training, those that change
+ * nothing that is learnt from a batch may be given anew.
  *
  * @throws ClipsmithError if the folder holds no run.
  */
 export async function resumeRun(
   folder: string,
   countSamples: (training: ResolvedTrainingOptions, countAll: boolean) => Promise<number>,
-  parts: ClipParts = {},
+  { parts = {}, training: given = {} }: Pick<NewRun, "parts" | "training"> = {},
 ): Promise<RunStart> {
   const path = join(folder, runFiles.training);
   let json: unknown;
@@ -241,7 +244,8 @@ export async function resumeRun(
       { cause },
     );
   }
-  const training = parseOptions(trainingOptionsSchema, json, path);
+  const options = { ...(json as object), ...changeable(given) };
+  const training = parseOptions(trainingOptionsSchema, options, path);
   if (!existsSync(join(folder, modelFiles.config))) {
     throw new ClipsmithError(
       `The run in ${folder} was stopped before its first step. Start it anew by --overwrite, ` +
@@ -306,6 +310,12 @@ function stepsOf(
   return Math.max(1, dropLast ? Math.floor(batches) : Math.ceil(batches));
 }
 
+/** Of options of training, those that a resumed run takes. */
+function changeable(options: TrainingOptions): TrainingOptions {
+  const given = changeableOptions.filter((name) => options[name] !== undefined);
+  return Object.fromEntries(given.map((name) => [name, options[name]]));
+}
+
 /** x-clip's starting values, but for the embeddings, the logit scale and the bias of the sigmoid loss. */
 function startingWeights(
   clip: CLIP,
@@ -335,6 +345,10 @@ export const checkpointStateSchema = z.object({
   seconds: z.number().min(0).default(0),
   /** Pairs in a batch. */
   batchSize: z.int().min(2).optional(),
+  /** Batches drawn that count as no step: bad ones, and those before them that a run went back over. */
+  passedOver: z.int().min(0).default(0),
+  /** Running mean of the losses. */
+  meanLoss: z.number().optional(),
   /** Where the stream of samples stands. */
   position: streamPositionSchema.optional(),
   /** The best validation so far, if the run may stop early. */

@@ -156,7 +156,8 @@ test("a loss that is no number stops the run, and what was learnt before is kept
     assert.equal(name, "ClipsmithError");
     const found = /^Training stopped at step (\d+): the (loss is|gradients are not)/.exec(message);
     failedStep = Number(found?.[1]);
-    assert.match(message, /Start again with a lower --learning-rate and --overwrite\.$/);
+    assert.match(message, /\. The batch was .*white.* \(all are named in .*bad-batches\.jsonl\)\./);
+    assert.match(message, /start again with a lower --learning-rate and --overwrite\.$/);
     return true;
   });
   assert.ok(failedStep > 1);

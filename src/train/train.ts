@@ -14,8 +14,15 @@ import {
 import { type ModelConfig, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import { type BadBatch, BadLossError, faultOf, MAX_RETURNS, recordBadBatch } from "./bad-loss.js";
 import { BatchSource } from "./batches.js";
-import { checkpointPath, loadCheckpoint, saveCheckpoint } from "./checkpoint.js";
+import {
+  type Checkpoint,
+  checkpointPath,
+  latestCheckpoint,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "./checkpoint.js";
 import type { ParameterGroups } from "./groups.js";
 import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
 import { Progress, type ProgressOptions } from "./progress.js";
@@ -34,7 +41,7 @@ import { RunMetrics } from "./run-metrics.js";
 import { checkValidation, isOver, RunValidation, validationSamples } from "./run-validation.js";
 import { learningRateAt } from "./schedule.js";
 import { SkipLog, type SkippedSummary } from "./skip-log.js";
-import { type StepResult, TrainingStep } from "./step.js";
+import { TrainingStep } from "./step.js";
 import { survey } from "./survey.js";
 import { Validation } from "./validation.js";
 
@@ -45,6 +52,9 @@ export interface StartedRun {
   /** Steps taken before. */
   readonly step: number;
 }
+
+/** A run that was stopped by what can be mended: a full disk, data out of reach. It can be resumed. */
+export class StoppedRunError extends ClipsmithError {}
 
 /** What {@link train} is told. */
 export interface TrainOptions extends NewRun {
@@ -59,7 +69,10 @@ export interface TrainOptions extends NewRun {
   readonly sources?: readonly StreamSource[];
   /** A collection to validate on, in place of `training.validation.part`; a run that is resumed needs the same. */
   readonly validation?: StreamSource;
-  /** Go on with the run in `out`, with its own options; default false. */
+  /**
+   * Go on with the run in `out`, with its own options but for `checkpointSeconds`, `onBadLoss` and
+   * `lossSpike`; default false.
+   */
   readonly resume?: boolean;
   readonly runtime?: RuntimeOptions;
   /** Stops after the step under way, with a checkpoint. */
@@ -116,7 +129,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const lock = existsSync(out) ? await RunLock.take(out) : undefined;
   try {
     const start = options.resume
-      ? await resumeRun(out, async (...asked) => (await data(...asked)).samples, options.parts)
+      ? await resumeRun(out, async (...asked) => (await data(...asked)).samples, options)
       : await startRun(out, data, withValidation(options));
     const { config, training, checkpoint } = start;
     held ??= await heldSamples(sources, training, options.validation);
@@ -229,7 +242,7 @@ class Run {
         },
         batchSize,
       ),
-      firstStep: this.#firstStep,
+      firstStep: this.#firstStep + this.#state.passedOver,
       clip: this.#clip,
       config: start.config,
       tokenizer: start.tokenizer,
@@ -257,7 +270,7 @@ class Run {
     const { training, warnings } = this.#start;
     const state = this.#state;
     const step = await this.#compile();
-    const metrics = new RunMetrics(this.#options.out, {
+    let metrics = new RunMetrics(this.#options.out, {
       ...(this.#options.resume && { resumedStep: this.#firstStep }),
     });
     let { totalSteps } = this.#start;
@@ -283,20 +296,26 @@ class Run {
     let lastTime = started;
     const stepTimes: number[] = [];
     let at = this.#firstStep;
-    let position = state.position;
+    let { position, passedOver, meanLoss: loss } = state;
     let saved = { time: started, step: at };
+    /** How often it went back to that checkpoint. */
+    let returns = 0;
     /** Of validation, which is no training: neither minutes nor speed count it. */
     let pausedMs = 0;
     const secondsTaken = () => (performance.now() - started - pausedMs) / 1000;
     const secondsSpent = () => state.seconds + secondsTaken();
     const isLast = () => at >= (totalSteps ?? Number.POSITIVE_INFINITY) || isOver(training, best);
     const save = async () => {
-      await this.#save(step, at, { totalSteps, seconds: secondsSpent(), position, best });
+      const seconds = secondsSpent();
+      const learnt = { position, passedOver, meanLoss: loss, best };
+      await this.#save(step, at, { totalSteps, seconds, ...learnt });
+      if (at > saved.step) returns = 0;
       saved = { time: performance.now(), step: at };
     };
-    let loss: number | undefined;
     let validation: RunValidation | undefined;
     try {
+      // Somewhere to go back to.
+      if (training.onBadLoss === "skip" && !this.#start.checkpoint) await save();
       if (!isLast()) validation = await this.#openValidation(progress);
       while (!isLast() && !signal?.aborted) {
         const asked = performance.now();
@@ -312,12 +331,25 @@ class Run {
           maxGradientNorm: training.maxGradientNorm,
           skip: this.#groups.frozenAt(at),
         });
-        this.#check(result, at);
+        const fault = faultOf(result, loss, at, training.lossSpike);
+        if (fault !== undefined) {
+          const bad = { step: at + 1, fault, samples: prepared.names };
+          const back = await this.#goBack(step, bad, ++returns);
+          for (const line of back.messages) progress.message(line);
+          passedOver += at + 1 - back.step;
+          at = back.step;
+          position = prepared.position;
+          loss = back.meanLoss;
+          metrics.close();
+          metrics = new RunMetrics(this.#options.out, { resumedStep: at });
+          await save();
+          continue;
+        }
         const logitScale = this.#clampLogitScale(step);
         step.optimizer.average();
         at++;
         position = prepared.position;
-        loss = average(loss, result.loss, at - this.#firstStep);
+        loss = average(loss, result.loss, at);
         const { terms, ...figures } = result;
         const parts = Object.keys(terms).length > 1 ? terms : {};
         const time = performance.now();
@@ -365,16 +397,27 @@ class Run {
       }
       const finished = isLast();
       if (at > saved.step) await save();
-      if (finished) await this.#saveModel(step, best && best.step < at ? best.step : undefined);
+      if (finished) {
+        const bestStep = best && best.step < at ? best.step : undefined;
+        await this.#saveModel(step, bestStep, (warning) => progress.message(warning));
+      }
       const seconds = secondsTaken();
       return {
         steps: at,
         totalSteps,
-        loss: loss ?? Number.NaN,
+        loss: at > this.#firstStep ? loss! : Number.NaN,
         samplesPerSecond: ((at - this.#firstStep) * this.#batchSize) / seconds,
         finished,
         skipped: this.#skipped.summary,
       };
+    } catch (error) {
+      const again = error instanceof BadLossError;
+      if (at === 0 || again || !(error instanceof ClipsmithError)) throw error;
+      throw new StoppedRunError(
+        `${error.message} Training stopped after step ${at}; ` +
+          (saved.step === 0 ? "nothing was saved yet." : `that of step ${saved.step} is saved.`),
+        { cause: error },
+      );
     } finally {
       progress.stop();
       metrics.close();
@@ -441,48 +484,80 @@ class Run {
     return Math.exp(logScale[0]!);
   }
 
-  /** Throws where a step's result is not finite; nothing was learnt from it then. */
-  #check({ loss, gradientNorm }: StepResult, at: number): void {
-    if (Number.isFinite(gradientNorm)) return;
-    const what = Number.isFinite(loss)
-      ? `gradients are not finite (loss ${loss})`
-      : `loss is ${loss}`;
-    throw new ClipsmithError(
-      `Training stopped at step ${at + 1}: the ${what}. Checkpoints saved before are kept. ` +
-        "Start again with a lower --learning-rate and --overwrite.",
-    );
+  /**
+   * Takes up the last checkpoint after a bad batch. Where that is not asked for, or has been of no use, it
+   * throws BadLossError.
+   */
+  async #goBack(step: TrainingStep, bad: BadBatch, returns: number) {
+    const { out } = this.#options;
+    const what = `step ${bad.step}: the ${bad.fault}.`;
+    const batch = recordBadBatch(join(out, runFiles.badBatches), bad);
+    if (this.#start.training.onBadLoss === "stop") {
+      throw new BadLossError(
+        `Training stopped at ${what} ${batch} Checkpoints saved before are kept. Past a batch that is bad ` +
+          "by itself it goes on by --resume --set training.onBadLoss=skip. " +
+          "Otherwise start again with a lower --learning-rate and --overwrite.",
+      );
+    }
+    const { latest, warnings } = await latestCheckpoint(join(out, runFiles.checkpoints));
+    if (!latest) throw new ClipsmithError(`${out} has lost its checkpoints.`);
+    if (returns > MAX_RETURNS) {
+      throw new BadLossError(
+        `Training stopped at ${what} ${batch} It had gone back to step ${latest.step} ${MAX_RETURNS} ` +
+          "times, past other batches each time. Start again with a lower --learning-rate and --overwrite.",
+      );
+    }
+    this.#restore(step, latest);
+    const messages = [...warnings, `Bad ${what} Going back to step ${latest.step}. ${batch}`];
+    const { meanLoss } = checkpointStateSchema.parse(latest.state);
+    return { step: latest.step, meanLoss, messages };
+  }
+
+  #restore(step: TrainingStep, { tensors }: Checkpoint): void {
+    step.optimizer.restore(tensors);
+    for (const [name, values] of step.weights) {
+      values.set(tensors.get(name)!.data);
+    }
   }
 
   async #save(
     step: TrainingStep,
     at: number,
-    { totalSteps, seconds, position, best }: z.output<typeof checkpointStateSchema>,
+    state: Omit<z.output<typeof checkpointStateSchema>, "batchSize" | "configuration">,
   ): Promise<void> {
     const tensors = new Map(step.optimizer.state());
     for (const [name, data] of step.weights) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
     }
     const folder = join(this.#options.out, runFiles.checkpoints);
-    const state = {
-      ...(totalSteps !== undefined && { totalSteps }),
-      seconds,
-      configuration: this.#start.configuration,
-      batchSize: this.#batchSize,
-      ...(position && { position }),
-      ...(best && { best }),
-    };
+    const { configuration } = this.#start;
     await this.#lock?.check();
     await saveCheckpoint(
       folder,
-      { step: at, tensors, state },
-      best === undefined ? {} : { best: best.step },
+      { step: at, tensors, state: { ...state, batchSize: this.#batchSize, configuration } },
+      state.best === undefined ? {} : { best: state.best.step },
     );
   }
 
-  /** @param best the step of the checkpoint to make it of; left out: it is made of the newest weights. */
-  async #saveModel(step: TrainingStep, best: number | undefined): Promise<void> {
+  /**
+   * @param best the step of the checkpoint to make it of; left out, or where that is damaged: it is made of
+   *   the newest weights.
+   */
+  async #saveModel(
+    step: TrainingStep,
+    best: number | undefined,
+    warn: (warning: string) => void,
+  ): Promise<void> {
     const { out, parts } = this.#options;
-    const weights = best === undefined ? step.averagedWeights : await this.#weightsAt(best);
+    let weights = step.averagedWeights;
+    try {
+      if (best !== undefined) weights = await this.#weightsAt(best);
+    } catch (error) {
+      if (!(error instanceof ClipsmithError)) throw error;
+      warn(
+        `${error.message} The model is that of the last step, and not the best one, of step ${best}.`,
+      );
+    }
     await saveWeights(out, this.#start.config, weights, parts);
   }
 
