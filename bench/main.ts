@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME [OPTIONS]`: prints for people, and as its last line one JSON object. */
 import { benchBinding } from "./binding/binding.js";
+import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
 import { benchRecompute } from "./recompute.js";
@@ -11,6 +12,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   recompute: benchRecompute,
   binding: benchBinding,
   optimizer: benchOptimizer,
+  faults: benchFaults,
 };
 
 const name = process.argv[2] ?? "";

@@ -34,8 +34,19 @@ export interface Running {
   output(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
+/** The program and first argument that stand for `clipsmith`. */
+export const command = [process.execPath, main] as const;
+
 export function start(args: readonly string[], options: SpawnOptions = {}): Running {
-  const child = spawn(process.execPath, [main, ...args], { ...options, stdio: "pipe" });
+  return startProgram(process.execPath, [main, ...args], options);
+}
+
+export function startProgram(
+  program: string,
+  args: readonly string[],
+  options: SpawnOptions = {},
+): Running {
+  const child = spawn(program, args, { ...options, stdio: "pipe" });
   let stdout = "";
   let stderr = "";
   child.stdout!.setEncoding("utf8").on("data", (text: string) => {

@@ -3,6 +3,7 @@ import { dirname, join, resolve } from "node:path";
 import { isAddress } from "../data/captions.js";
 import { modelFiles } from "../model/index.js";
 import {
+  changeableOptions,
   DEFAULT_PRESET,
   type NewRun,
   type PresetName,
@@ -158,7 +159,8 @@ function besideFile(tree: Tree, file: string): Tree {
 }
 
 /**
- * Makes sure that a run is not asked to go on with other settings than its own.
+ * Makes sure that a run is not asked to go on with other settings than its own, but for those that change
+ * nothing that is learnt from a batch.
  *
  * @throws ClipsmithError naming the settings that differ.
  */
@@ -168,7 +170,8 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
     model: givenModel = {},
     training: givenTraining = {},
   } = await givenSettings(flags);
-  const asked = { model: givenModel, training: givenTraining };
+  const kept = Object.entries(givenTraining as Tree).filter(([name]) => !mayChange(name));
+  const asked = { model: givenModel, training: Object.fromEntries(kept) };
   const given =
     preset === undefined ? asked : overlay(presetSettings(preset as PresetName, asked), asked);
   const model = readJson(join(run, modelFiles.config));
@@ -183,6 +186,11 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
       `${differing.map((line) => `  ${line}\n`).join("")}` +
       "Leave them out, or start a new run with another --out.",
   );
+}
+
+/** Whether a resumed run takes an option of training. */
+function mayChange(name: string): boolean {
+  return (changeableOptions as readonly string[]).includes(name);
 }
 
 /** A line for each value of `given` that `own` has otherwise. */

@@ -134,10 +134,8 @@ Examples:
 async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
   const { resume = false, overwrite = false } = flags;
   const runtime = await checkRuntime(flags);
-  const [{ runFiles, train }, { checkResumedSettings, newRunSettings }] = await Promise.all([
-    import("../train/index.js"),
-    import("./train-settings.js"),
-  ]);
+  const [{ runFiles, StoppedRunError, train }, { checkResumedSettings, newRunSettings }] =
+    await Promise.all([import("../train/index.js"), import("./train-settings.js")]);
   const { data = [], out: folder, validation, ...settings } = await newRunSettings(flags);
   const collections = named.length > 0 ? named : [data].flat();
   const [collection] = collections;
@@ -174,6 +172,10 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
       if (step > 0) print(`Going on after step ${step}.`);
       if (page) print(`Watch it at ${page}.`);
     },
+  }).catch((error: unknown) => {
+    if (!(error instanceof StoppedRunError)) throw error;
+    const message = `${error.message} Go on with:\n  ${resumeCommand(out)}`;
+    throw new ClipsmithError(message, { cause: error });
   });
 
   const report = join(out, cliFiles.report);
