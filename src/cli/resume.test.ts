@@ -95,12 +95,6 @@ test("an interrupted run says how to go on, and ends as if it had not been", asy
   const run = join(folder, "interrupted");
   const running = start(["train", collection, "--out", run, ...settings]);
   await untilStep(running, run, 10);
-  for (const how of ["--resume", "--overwrite"]) {
-    const second = await clipsmith("train", collection, "--out", run, how);
-    assert.equal(second.code, 1);
-    const expected = `${run} is being trained by the process ${running.child.pid}, since `;
-    assert.ok(second.stderr.startsWith(expected), second.stderr);
-  }
   running.child.kill("SIGINT");
   const { code, stdout, stderr } = await running.ended;
   assert.equal(code, 0, stderr);
@@ -153,6 +147,22 @@ test("a run that was interrupted before its number of steps was settled goes on 
   await untilStep(resumed, run, Number(step) + 5);
   resumed.child.kill("SIGINT");
   assert.equal((await resumed.ended).code, 0);
+});
+
+test("a run that another process trains is neither resumed nor replaced", async () => {
+  const run = join(folder, "taken");
+  const running = start(["train", collection, "--out", run, "--minutes", "60", ...tinyModel]);
+  await untilStep(running, run, 5);
+  for (const how of ["--resume", "--overwrite"]) {
+    const second = await clipsmith("train", collection, "--out", run, how);
+    assert.equal(second.code, 1);
+    const expected = `${run} is being trained by the process ${running.child.pid}, since `;
+    assert.ok(second.stderr.startsWith(expected), second.stderr);
+  }
+  running.child.kill("SIGINT");
+  const { code, stdout } = await running.ended;
+  assert.equal(code, 0);
+  assert.match(stdout, /Stopped after step \d+\./);
 });
 
 test("a second signal of either kind ends the process at once", async () => {
