@@ -119,9 +119,9 @@ function render(data: ReportData, state: string): void {
 }
 
 function renderFindings({ from, pictures, captions, thumbnails, ...found }: Retrievals): void {
-  const learnt = found.learnt ? ", which it was trained on" : "";
+  const use = { learnt: ", which it was trained on", heldOut: ", held out of training", none: "" };
   byId("findings-note").textContent =
-    `Among ${pictures} pictures and ${captions} captions drawn at random from ${from}${learnt}: ` +
+    `Among ${pictures} pictures and ${captions} captions drawn at random from ${from}${use[found.use]}: ` +
     "the nearest of the other kind, with their similarity. Right answers are marked.";
   const picture = (at: number) => {
     const image = make("img");

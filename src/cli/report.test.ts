@@ -36,7 +36,7 @@ test("train writes a report, for TensorBoard too; report writes it again with ot
     assert.equal(typeof history.at(-1)![name], "number", name);
   }
   assert.equal((settings.training as { steps: number }).steps, 4);
-  assert.deepEqual([retrievals!.from, retrievals!.learnt], [collection, true]);
+  assert.deepEqual([retrievals!.from, retrievals!.use], [collection, "learnt"]);
   assert.equal(retrievals!.pictures, 12);
   assert.ok(existsSync(join(run, "tensorboard")));
 
@@ -47,12 +47,32 @@ test("train writes a report, for TensorBoard too; report writes it again with ot
   assert.equal(again.code, 0, again.stderr);
   assert.equal(again.stdout, `The report is in ${out}.\n`);
   const found = dataOf(out).retrievals!;
-  assert.deepEqual([found.from, found.learnt, found.pictures], [other, false, 5]);
+  assert.deepEqual([found.from, found.use, found.pictures], [other, "none", 5]);
 
   const gone = await clipsmith("report", run, join(folder, "gone"));
   assert.equal(gone.code, 0, gone.stderr);
   assert.match(gone.stderr, /The report does not show what the model finds\. .*gone/);
   assert.equal(dataOf(report).retrievals, undefined);
+});
+
+test("what a model finds, it finds among pictures that it has not learnt from, where there are any", async () => {
+  const validated = ["--steps", "2", ...tinyModel, "--set", "training.validation.part=0.4"];
+  const parted = join(folder, "parted");
+  const train = (run: string, ...more: string[]) =>
+    clipsmith("train", collection, "--out", run, ...more);
+  assert.equal((await train(parted, ...validated)).code, 0);
+  const { retrievals, history } = dataOf(join(parted, "report.html"));
+  assert.deepEqual([retrievals!.from, retrievals!.use], [collection, "heldOut"]);
+  assert.ok(retrievals!.pictures < 12, `${retrievals!.pictures} of 12`);
+  assert.equal(typeof history.at(-1)!["validation.loss"], "number");
+
+  const others = join(folder, "validation");
+  await makeCollection(others, 6);
+  const apart = join(folder, "apart");
+  const { code } = await train(apart, "--steps", "2", ...tinyModel, "--validation", others);
+  assert.equal(code, 0);
+  const found = dataOf(join(apart, "report.html")).retrievals!;
+  assert.deepEqual([found.from, found.use, found.pictures], [others, "heldOut", 6]);
 });
 
 test("a training is watched while it runs, and its process ends with it", async () => {

@@ -2,12 +2,19 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import type { ReportData } from "../report/index.js";
+import { z } from "zod";
+import type { ReportData, RetrievalOptions } from "../report/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
 import { print, warn } from "./print.js";
-import { cliFiles, collectionOf, openModel, readCollections } from "./run-folder.js";
+import {
+  type Collection,
+  cliFiles,
+  collectionOf,
+  openModel,
+  readCollections,
+} from "./run-folder.js";
 
 interface ReportFlags extends RuntimeOptions {
   readonly out?: string;
@@ -27,7 +34,7 @@ export function reportCommand(): Command {
     .argument("<run>", "folder of the run, ended or under way")
     .argument(
       "[collection]",
-      "pictures with captions to search among; default: those it was trained on",
+      "pictures with captions to search among; default: those held out of training, or else those trained on",
     )
     .option("--out <file>", "default: report.html in the run's folder")
     .option("--watch", "serve the report instead, following the run, until Ctrl+C")
@@ -72,7 +79,7 @@ async function report(
  * Writes the report of a run to the file `out`. What the model finds is left out, with a warning, where
  * its pictures are not at hand.
  *
- * @param collection default: the one that the run was trained on
+ * @param collection default: what the run was validated on, or else trained on
  */
 export async function writeReport(
   run: string,
@@ -85,20 +92,35 @@ export async function writeReport(
     import("../weights/write-file.js"),
   ]);
   const data = await new FollowedRun(run).report();
-  const trained = readCollections(run).trained?.[0]?.path;
-  const from = collection ?? trained;
+  const pictures = picturesOf(run, data, collection);
   const retrievals =
-    data.finished && from !== undefined
-      ? await findings(run, from, collectionOf(from).path === trained, runtime)
-      : undefined;
+    data.finished && pictures !== undefined ? await findings(run, pictures, runtime) : undefined;
   const html = reportPage({ ...data, ...(retrievals && { retrievals }) });
   await replaceFile(out, [Buffer.from(html)]);
 }
 
+interface Pictures {
+  readonly path: string;
+  readonly options: RetrievalOptions;
+}
+
+/** What to search among: what is given, or else what the model has not learnt from, if there is such. */
+function picturesOf(run: string, { settings }: ReportData, given?: string): Pictures | undefined {
+  const { trained = [], validated } = readCollections(run);
+  const path = given ?? validated?.path ?? trained[0]?.path;
+  if (path === undefined) return undefined;
+  const isIt = (collection: Collection | undefined) => collection?.path === collectionOf(path).path;
+  if (!trained.some(isIt)) return { path, options: { use: isIt(validated) ? "heldOut" : "none" } };
+  const heldOut = partSchema.safeParse(settings.training).data?.validation.part;
+  return { path, options: heldOut === undefined ? { use: "learnt" } : { use: "heldOut", heldOut } };
+}
+
+/** Of the options of a run that holds out a part of what it is trained on. */
+const partSchema = z.object({ validation: z.object({ part: z.number() }) });
+
 async function findings(
   run: string,
-  collection: string,
-  learnt: boolean,
+  { path, options }: Pictures,
   runtime: RuntimeOptions,
 ): Promise<ReportData["retrievals"]> {
   const [{ openSource }, { findRetrievals }] = await Promise.all([
@@ -107,9 +129,9 @@ async function findings(
   ]);
   const model = await openModel(run, runtime);
   try {
-    const source = await openSource(collection);
+    const source = await openSource(path);
     const { fit, background } = model.config.preprocessing;
-    return await findRetrievals(model, source, { learnt, fit, background });
+    return await findRetrievals(model, source, { ...options, fit, background });
   } catch (error) {
     if (!(error instanceof ClipsmithError)) throw error;
     warn(`The report does not show what the model finds. ${error.message}`);

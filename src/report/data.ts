@@ -35,8 +35,8 @@ export interface ReportSkipped {
 export interface Retrievals {
   /** The collection they are from. */
   readonly from: string;
-  /** Whether the model was trained on it. */
-  readonly learnt: boolean;
+  /** What training did with them: learnt from them, held them out of what it learnt from, or neither. */
+  readonly use: "learnt" | "heldOut" | "none";
   /** How many pictures and captions were searched. */
   readonly pictures: number;
   readonly captions: number;

@@ -1,3 +1,4 @@
+import { isHeldOut } from "../data/held-out.js";
 import type { SampleSource, SourceSample } from "../data/index.js";
 import { random } from "../util/random.js";
 
@@ -9,8 +10,14 @@ const READ_OF_EACH = 1024;
 /**
  * Some samples of a source drawn at random and in a random order, the same every time; of archives, out
  * of the beginnings of a few.
+ *
+ * @param heldOut only those that training holds out, if it holds out this part of all
  */
-export async function drawSamples(source: SampleSource, count: number): Promise<SourceSample[]> {
+export async function drawSamples(
+  source: SampleSource,
+  count: number,
+  heldOut?: number,
+): Promise<SourceSample[]> {
   const stream = random("report", "samples");
   const drawn: SourceSample[] = [];
   let seen = 0;
@@ -19,10 +26,12 @@ export async function drawSamples(source: SampleSource, count: number): Promise<
     let readHere = 0;
     for await (const entry of source.shards[at]!.read()) {
       if ("reason" in entry) continue;
-      // Each of the samples seen so far is among the drawn ones with the same probability.
-      const place = seen < count ? seen : stream.integer(seen + 1);
-      if (place < count) drawn[place] = entry;
-      seen++;
+      if (heldOut === undefined || isHeldOut(entry.name, heldOut)) {
+        // Each of the samples seen so far is among the drawn ones with the same probability.
+        const place = seen < count ? seen : stream.integer(seen + 1);
+        if (place < count) drawn[place] = entry;
+        seen++;
+      }
       if (typeof entry.picture === "string") continue;
       read++;
       if (++readHere >= READ_OF_EACH) break;

@@ -36,7 +36,7 @@ before(async () => {
   writeFileSync(join(run, "skipped.jsonl"), `${JSON.stringify(skipped)}\n`);
   writeFileSync(join(run, "model.safetensors"), "");
   const source = await openSource(join(folder, "pictures"));
-  const retrievals = await findRetrievals(colourEmbedder, source, { learnt: true });
+  const retrievals = await findRetrievals(colourEmbedder, source, { use: "learnt" });
   const report: ReportData = { ...(await new FollowedRun(run).report()), retrievals: retrievals! };
   const file = join(folder, "report.html");
   writeFileSync(file, reportPage(report));

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import sharp from "sharp";
+import { isHeldOut } from "../data/held-out.js";
 import type { Sample, SampleSource, SourceSample } from "../data/index.js";
 import { colourEmbedder, drawColours } from "../server/colours.test.fixture.js";
 import type { MetricsRow, ReportData } from "./data.js";
@@ -87,6 +88,13 @@ test("samples are drawn from all of a list, the same every time", async () => {
   assert.equal((await drawSamples(sourceOf(many.slice(0, 3)), 200)).length, 3);
 });
 
+test("of a source that is held out in part, only that part is drawn", async () => {
+  const many = Array.from({ length: 2000 }, (_, i) => ({ picture: `${i}.png`, captions: ["x"] }));
+  const drawn = await drawSamples(sourceOf(many), 2000, 0.1);
+  assert.ok(drawn.length > 120 && drawn.length < 280, `${drawn.length} of about 200`);
+  assert.ok(drawn.every(({ name }) => isHeldOut(name, 0.1)));
+});
+
 test("of archives only their beginnings are read, and those of a few", async () => {
   const reads = new Map<number, number>();
   const shards = Array.from({ length: 20 }, (_, s) => ({
@@ -108,10 +116,10 @@ test("of archives only their beginnings are read, and those of a few", async () 
 test("what a model finds: the nearest with their scores, right answers marked", async () => {
   const broken = { picture: join(folder, "missing.png"), captions: ["missing"] };
   const source = sourceOf([...samples, broken]);
-  const found = (await findRetrievals(colourEmbedder, source, { learnt: true }))!;
+  const found = (await findRetrievals(colourEmbedder, source, { use: "learnt" }))!;
   assert.deepEqual(
-    [found.from, found.learnt, found.pictures, found.captions],
-    ["colours", true, 30, 30],
+    [found.from, found.use, found.pictures, found.captions],
+    ["colours", "learnt", 30, 30],
   );
   assert.equal(found.byText.length, 6);
   for (const { text, matches } of found.byText) {
@@ -142,10 +150,10 @@ test("what a model finds: the nearest with their scores, right answers marked", 
   assert.deepEqual([format, width], ["jpeg", 176]);
   assert.ok(found.thumbnails.join("").length < 40 * 10_000);
 
-  const again = await findRetrievals(colourEmbedder, source, { learnt: true });
+  const again = await findRetrievals(colourEmbedder, source, { use: "learnt" });
   assert.deepEqual(again, found);
   const few = sourceOf([samples[0]!, broken]);
-  assert.equal(await findRetrievals(colourEmbedder, few, { learnt: true }), undefined);
+  assert.equal(await findRetrievals(colourEmbedder, few, { use: "learnt" }), undefined);
 });
 
 test("pictures out of archives are shown too, and a caption that several have is right for each", async () => {
@@ -153,7 +161,7 @@ test("pictures out of archives are shown too, and a caption that several have is
     samples.slice(0, 6).map(({ picture }) => sharp(picture).png().toBuffer()),
   );
   const source = sourceOf(bytes.map((picture) => ({ picture, captions: ["  A SHAPE "] })));
-  const found = (await findRetrievals(colourEmbedder, source, { learnt: false }))!;
+  const found = (await findRetrievals(colourEmbedder, source, { use: "none" }))!;
   assert.deepEqual([found.captions, found.byText.length], [1, 1]);
   assert.ok(found.byText[0]!.matches.every(({ right }) => right));
   assert.equal(found.thumbnails.length, 6);

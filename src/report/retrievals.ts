@@ -9,8 +9,10 @@ import { drawSamples } from "./draw-samples.js";
 type Look = Pick<DecodeOptions, "fit" | "background">;
 
 export interface RetrievalOptions extends Look {
-  /** Whether the model was trained on the source, which the report then says. */
-  readonly learnt: boolean;
+  /** What training did with the samples, which the report says. */
+  readonly use: Retrievals["use"];
+  /** Take only samples that training held out: this part of the source. */
+  readonly heldOut?: number;
 }
 
 /** So many pictures are searched at most: enough to be no easy game, few enough to take seconds. */
@@ -27,9 +29,9 @@ const CAPTIONS = 4;
 export async function findRetrievals(
   embedder: Embedder,
   source: SampleSource,
-  { learnt, ...look }: RetrievalOptions,
+  { use, heldOut, ...look }: RetrievalOptions,
 ): Promise<Retrievals | undefined> {
-  const pool = await drawSamples(source, POOL);
+  const pool = await drawSamples(source, POOL, heldOut);
   const { embeddings, failed } = await embedder.embedPictures(pool.map(({ picture }) => picture));
   const unreadable = new Set(failed.map(({ index }) => index));
   const pictures = pool
@@ -69,7 +71,7 @@ export async function findRetrievals(
   }));
   return {
     from: source.name,
-    learnt,
+    use,
     pictures: pictures.length,
     captions: captions.length,
     thumbnails: await shown.draw(),
