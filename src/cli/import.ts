@@ -3,11 +3,10 @@ import { Command } from "commander";
 import { z } from "zod";
 import type { ModelConfigInput } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { parseOptions } from "../util/options.js";
 import { quote } from "../util/shell.js";
 import { repeated } from "./arguments.js";
 import { counted, print } from "./print.js";
-import { merge, parseSetting, readConfig, type Tree } from "./settings-tree.js";
+import { checkSettings, merge, parseSetting, type Tree } from "./settings-tree.js";
 
 interface ImportFlags {
   readonly out: string;
@@ -34,7 +33,10 @@ export function importCommand(): Command {
       "what shapes don't tell, such as clip.textHeads=4; may be repeated",
       repeated,
     )
-    .option("--config <file>", "the same as JSON: {model: {clip, preprocessing}}")
+    .option(
+      "--config <file>",
+      "the same in YAML, JSON or TypeScript: {model: {clip, preprocessing}}",
+    )
     .addHelpText(
       "after",
       `
@@ -57,18 +59,20 @@ async function importRun(checkpoint: string, flags: ImportFlags): Promise<void> 
     { CLIP },
     { loadTokenizer },
     { importModel, modelSettingsSchema, saveDescription, saveWeights },
+    { readSettingsFile },
   ] = await Promise.all([
     import("../clip/index.js"),
     import("../data/index.js"),
     import("../model/index.js"),
+    import("./settings-file.js"),
   ]);
   const schema = z.strictObject({ model: modelSettingsSchema.partial().optional() });
-  const layers: (readonly [where: string, tree: Tree])[] = [
-    ...(flags.config === undefined ? [] : [[flags.config, readConfig(flags.config)] as const]),
-    ...(flags.set ?? []).map((text) => [`--set ${text}`, parseSetting(text)] as const),
+  const layers = [
+    ...(flags.config === undefined ? [] : [await readSettingsFile(flags.config)]),
+    ...(flags.set ?? []).map(parseSetting),
   ];
-  for (const [where, tree] of layers) parseOptions(schema, tree, where);
-  const settings = layers.reduce<Tree>((under, [, tree]) => merge(under, tree), {});
+  for (const layer of layers) checkSettings(schema, layer);
+  const settings = layers.reduce<Tree>((under, { tree }) => merge(under, tree), {});
 
   const tokenizer = await loadTokenizer(flags.tokenizer);
   const model = settings.model as Partial<ModelConfigInput> | undefined;

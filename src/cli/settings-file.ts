@@ -5,14 +5,7 @@ import { fileURLToPath } from "node:url";
 import { createJiti } from "jiti";
 import { isMap, LineCounter, parseDocument, type Scalar } from "yaml";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { isTree, type Tree } from "./settings-tree.js";
-
-/** What a file of settings says, and where. */
-export interface SettingsFile {
-  readonly tree: Tree;
-  /** The file, and the line and column of a setting where that is known, as `run.yaml:3:5`. */
-  place(path: readonly string[]): string;
-}
+import { isTree, type PlacedSettings } from "./settings-tree.js";
 
 const DOCUMENTS = [".yaml", ".yml", ".json"];
 
@@ -27,7 +20,7 @@ const packageFolder = fileURLToPath(new URL("..", import.meta.url));
  *
  * @throws ClipsmithError naming line and column of what cannot be understood.
  */
-export async function readSettingsFile(path: string): Promise<SettingsFile> {
+export async function readSettingsFile(path: string): Promise<PlacedSettings> {
   const extension = extname(path).toLowerCase();
   const isModule = MODULES.includes(extension);
   if (!isModule && !DOCUMENTS.includes(extension)) {
@@ -36,7 +29,7 @@ export async function readSettingsFile(path: string): Promise<SettingsFile> {
         `${[...DOCUMENTS, ...MODULES].join(", ")}.`,
     );
   }
-  let file: { tree: unknown; place: SettingsFile["place"] };
+  let file: { tree: unknown; place: PlacedSettings["place"] };
   try {
     await access(path);
     file = isModule ? { tree: await importDefault(path), place: () => path } : readYaml(path);
@@ -54,7 +47,7 @@ export async function readSettingsFile(path: string): Promise<SettingsFile> {
 }
 
 /** JSON is YAML, too, and its mistakes are told with their place. */
-function readYaml(path: string): { tree: unknown; place: SettingsFile["place"] } {
+function readYaml(path: string): { tree: unknown; place: PlacedSettings["place"] } {
   const lines = new LineCounter();
   const document = parseDocument(readFileSync(path, "utf8"), {
     lineCounter: lines,

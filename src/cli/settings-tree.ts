@@ -1,25 +1,33 @@
-import { readFileSync } from "node:fs";
-import { ClipsmithError, messageOf } from "../util/errors.js";
+import type { z } from "zod";
+import { ClipsmithError } from "../util/errors.js";
+import { optionProblems } from "../util/options.js";
 
 /** Settings as they are written, without defaults. */
 export interface Tree {
   [name: string]: unknown;
 }
 
-/** Settings in a JSON file. Throws ClipsmithError if it cannot be read. */
-export function readConfig(path: string): Tree {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new ClipsmithError(`Cannot read the settings in ${path}: ${messageOf(cause)}`, { cause });
-  }
-  if (!isTree(value)) throw new ClipsmithError(`${path} must hold a JSON object.`);
-  return value;
+/** Settings from one place, such as a file or an option. */
+export interface PlacedSettings {
+  readonly tree: Tree;
+  /** Where the setting with that path of names stands, as `run.yaml:3:5` or `--seed`. */
+  place(path: readonly string[]): string;
 }
 
-/** For example `clip.textEncDepth=3`; a value that is no JSON is a text. */
-export function parseSetting(setting: string): Tree {
+/**
+ * Checks settings against a schema.
+ *
+ * @throws ClipsmithError that says of every one that is unknown or wrong where it stands.
+ */
+export function checkSettings(schema: z.ZodObject, { tree, place }: PlacedSettings): void {
+  const problems = optionProblems(schema, tree);
+  if (problems.length === 0) return;
+  const lines = problems.map(({ path, message }) => `${place(path)}: ${message}`);
+  throw new ClipsmithError(lines.join("\n"));
+}
+
+/** For example `clip.textEncDepth=3`, of `--set`; a value that is no JSON is a text. */
+export function parseSetting(setting: string): PlacedSettings {
   const [, name, text] = /^([^=]+)=(.*)$/s.exec(setting) ?? [];
   if (name === undefined || text === undefined) {
     throw new ClipsmithError(
@@ -34,7 +42,8 @@ export function parseSetting(setting: string): Tree {
   }
   const path = name.trim().split(".");
   const inModel = path[0] === "clip" || path[0] === "preprocessing";
-  return nested(inModel ? ["model", ...path] : path, value);
+  const tree = nested(inModel ? ["model", ...path] : path, value);
+  return { tree, place: () => `--set ${setting}` };
 }
 
 /** A tree with one value, at a path. */

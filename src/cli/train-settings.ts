@@ -13,10 +13,17 @@ import {
   type TrainingOptions,
 } from "../train/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { optionProblems } from "../util/options.js";
 import { checkGiven } from "./check-settings.js";
 import { readSettingsFile } from "./settings-file.js";
-import { isTree, merge, nested, parseSetting, type Tree } from "./settings-tree.js";
+import {
+  checkSettings,
+  isTree,
+  merge,
+  nested,
+  type PlacedSettings,
+  parseSetting,
+  type Tree,
+} from "./settings-tree.js";
 
 /** Options of `clipsmith train` that stand for a setting each. */
 export const shorthands = {
@@ -98,33 +105,26 @@ function presetSettings(preset: PresetName, { training = {} }: Tree): Tree {
 
 /** The settings that were asked for, without those of a preset. */
 async function givenSettings(flags: SettingsFlags): Promise<Tree> {
-  const layers: [place: (path: readonly string[]) => string, tree: Tree][] = [];
+  const layers: PlacedSettings[] = [];
+  const add = (place: string, tree: Tree) => layers.push({ tree, place: () => place });
   if (flags.config !== undefined) {
     const { tree, place } = await readSettingsFile(flags.config);
-    layers.push([place, besideFile(tree, flags.config)]);
+    layers.push({ tree: besideFile(tree, flags.config), place });
   }
   for (const [name, path] of Object.entries(shorthands)) {
     const value = flags[name as keyof typeof shorthands];
     const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-    if (value !== undefined) layers.push([() => flag, nested(path, value)]);
+    if (value !== undefined) add(flag, nested(path, value));
   }
   if (flags.init !== undefined) {
     const init = { from: flags.init, ...(flags.initOnly && { only: flags.initOnly }) };
-    layers.push([() => "--init", { training: { init } }]);
+    add("--init", { training: { init } });
   } else if (flags.initOnly !== undefined) {
     throw new ClipsmithError("--init-only: name the model by --init.");
   }
-  for (const setting of flags.set ?? []) {
-    layers.push([() => `--set ${setting}`, parseSetting(setting)]);
-  }
-  for (const [place, tree] of layers) {
-    const problems = optionProblems(runConfigSchema, tree);
-    if (problems.length === 0) continue;
-    throw new ClipsmithError(
-      problems.map(({ path, message }) => `${place(path)}: ${message}`).join("\n"),
-    );
-  }
-  return layers.reduce<Tree>((settings, [, tree]) => overlay(settings, tree), {});
+  layers.push(...(flags.set ?? []).map(parseSetting));
+  for (const layer of layers) checkSettings(runConfigSchema, layer);
+  return layers.reduce<Tree>((settings, { tree }) => overlay(settings, tree), {});
 }
 
 /** How long to train, said in one way or another: who gives one takes the others back. */
