@@ -11,7 +11,7 @@ import {
   type StreamSource,
   takePart,
 } from "../data/index.js";
-import { type ModelConfig, saveWeights } from "../model/index.js";
+import { type ModelConfig, modelFiles, saveWeights } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { type BadBatch, BadLossError, faultOf, MAX_RETURNS, recordBadBatch } from "./bad-loss.js";
@@ -397,7 +397,9 @@ class Run {
       }
       const finished = isLast();
       if (at > saved.step) await save();
-      if (finished) {
+      const hadEnded =
+        at === this.#firstStep && existsSync(join(this.#options.out, modelFiles.weights));
+      if (finished && !hadEnded) {
         const bestStep = best && best.step < at ? best.step : undefined;
         await this.#saveModel(step, bestStep, (warning) => progress.message(warning));
       }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { CLIP } from "../clip/index.js";
 import { isHeldOut } from "../data/held-out.js";
 import type { Sample } from "../data/index.js";
 import { evaluate } from "../eval/index.js";
-import { loadModel, Model } from "../model/index.js";
+import { loadModel, Model, modelFiles } from "../model/index.js";
 import { initialize } from "../nn/index.js";
 import { checkpointPath, loadCheckpoint } from "./checkpoint.js";
 import { validationMetrics } from "./early-stop.js";
@@ -227,6 +227,22 @@ test("a run that gets no better ends early, as the model of its best validation"
   const again = await run(out, training, { validation: samples, resume: true });
   assert.deepEqual([again.finished, again.steps], [true, result.steps]);
   assert.equal(readMetrics(join(out, runFiles.metrics)).at(-1)!.step, result.steps);
+
+  // What the best checkpoint has lost by then is in the model; or else that is the last step's.
+  const weights = join(out, modelFiles.weights);
+  const made = readFileSync(weights);
+  const tensorsFile = join(
+    checkpointPath(join(out, runFiles.checkpoints), step),
+    "tensors.safetensors",
+  );
+  appendFileSync(tensorsFile, "x");
+  await run(out, training, { validation: samples, resume: true });
+  assert.ok(readFileSync(weights).equals(made));
+  rmSync(weights);
+  const stream = new TextSink();
+  await run(out, training, { validation: samples, resume: true, progress: { stream } });
+  assert.match(stream.text, /have changed.* The model is that of the last step, and not the best/);
+  assert.ok(!readFileSync(weights).equals(made));
 });
 
 test("contradictions of validation are told before anything is written", async () => {
