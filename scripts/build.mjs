@@ -52,7 +52,7 @@ export function build() {
   }
   runTool("typescript", "tsc", ["--project", "tsconfig.json"]);
   buildKernel("train/kernels", "optimizer");
-  buildKernel("data/kernels", "resample");
+  buildKernel("data/kernels", "pixels");
   runTool("typescript", "tsc", ["--project", "web/tsconfig.json"]);
   for (const name of ["index.html", "report.html", "style.css", "icon.svg"]) {
     cpSync(join("web", name), join("dist/web", name));

@@ -1,6 +1,7 @@
 import type { Random } from "../util/random.js";
 import { blur } from "./blur.js";
 import { LUMA, lumaOf, type Rgb, WHITE } from "./colour.js";
+import { KernelMemory } from "./kernels/pixels.js";
 
 /** How pixels are laid out and normalised. */
 export interface PixelFormat {
@@ -70,14 +71,15 @@ export const sslAugmentation: AugmentOptions = {
   blur: { probability: 0.2, sigma: [1, 2], radius: 1 },
 };
 
+const UNCHANGED = {
+  map: [1, 0, 0, 0, 1, 0],
+  matrix: [1, 0, 0, 0, 1, 0, 0, 0, 1],
+  offset: 0,
+} as const;
+
 /** Writes (v / 255 - mean) / std of `pixels` [H, W, C] to `out` [C, H, W]. */
 export function normaliseInto(out: Float32Array, pixels: Uint8Array, format: PixelFormat): void {
-  const { channels } = format;
-  const area = format.size ** 2;
-  for (let c = 0; c < channels; c++) {
-    const { factor, shift } = normaliser(format, c);
-    for (let i = 0; i < area; i++) out[c * area + i] = pixels[i * channels + c]! * factor + shift;
-  }
+  changeInto(out, pixels, format, UNCHANGED);
 }
 
 /**
@@ -93,109 +95,47 @@ export function augmentInto(
   options: AugmentOptions,
   random: Random,
 ): void {
-  const { size, channels } = format;
-  const area = size * size;
-  const map = drawGeometry(options, size, random);
-  const { matrix, offset } = drawColour(options, channels, random);
+  const map = drawGeometry(options, format.size, random);
+  const colour = drawColour(options, format.channels, random);
   const blurred = drawBlur(options, random);
-  const [rr, rg, rb, gr, gg, gb, br, bg, bb] = matrix;
-  const { factor: factorR, shift: shiftR } = normaliser(format, 0);
-  const { factor: factorG, shift: shiftG } = normaliser(format, channels === 3 ? 1 : 0);
-  const { factor: factorB, shift: shiftB } = normaliser(format, channels === 3 ? 2 : 0);
-  const background = backgroundOf(format);
-  const row = new Float32Array(size * 3);
-
-  for (let y = 0, i = 0; y < size; y++) {
-    sampleRow(row, pixels, format, map, y, background);
-    for (let x = 0; x < size; x++, i++) {
-      const red = row[3 * x]!;
-      const green = row[3 * x + 1]!;
-      const blue = row[3 * x + 2]!;
-      const newRed = rr * red + rg * green + rb * blue + offset;
-      out[i] = Math.max(0, Math.min(newRed, 255)) * factorR + shiftR;
-      if (channels === 3) {
-        const newGreen = gr * red + gg * green + gb * blue + offset;
-        const newBlue = br * red + bg * green + bb * blue + offset;
-        out[area + i] = Math.max(0, Math.min(newGreen, 255)) * factorG + shiftG;
-        out[2 * area + i] = Math.max(0, Math.min(newBlue, 255)) * factorB + shiftB;
-      }
-    }
-  }
+  changeInto(out, pixels, format, { map, ...colour });
   // A mean of normalised values is the mean normalised, so that blur may come last.
-  if (blurred) blur(out, size, blurred.sigma, blurred.radius);
+  if (blurred) blur(out, format.size, blurred.sigma, blurred.radius);
 }
 
-/**
- * The pixels [size, 3] of the picture that row `y` of the result shows. Grey goes the way of colour, with
- * its one channel three times.
- */
-function sampleRow(
-  row: Float32Array,
+/** Moves and tints a picture, and normalises it. */
+function changeInto(
+  out: Float32Array,
   pixels: Uint8Array,
-  { size, channels }: PixelFormat,
-  [xx, xy, x0, yx, yy, y0]: Affine,
-  y: number,
-  [fillR, fillG, fillB]: Rgb,
+  format: PixelFormat,
+  {
+    map,
+    matrix,
+    offset,
+  }: { readonly map: Affine; readonly matrix: Matrix; readonly offset: number },
 ): void {
-  const stride = size * channels;
-  const last = size - 1;
-  const g = channels === 3 ? 1 : 0;
-  const b = channels === 3 ? 2 : 0;
-  if (
-    yx === 0 &&
-    yy === 1 &&
-    y0 === 0 &&
-    xy === 0 &&
-    Math.abs(xx) === 1 &&
-    x0 === ((1 - xx) * last) / 2
-  ) {
-    // Not moved at all, or mirrored alone: each pixel is one of the picture's.
-    let from = y * stride + x0 * channels;
-    for (let x = 0; x < size; x++, from += xx * channels) {
-      row[3 * x] = pixels[from]!;
-      row[3 * x + 1] = pixels[from + g]!;
-      row[3 * x + 2] = pixels[from + b]!;
-    }
-    return;
-  }
-  for (let x = 0; x < size; x++) {
-    const sx = xx * x + xy * y + x0;
-    const sy = yx * x + yy * y + y0;
-    let red = fillR;
-    let green = fillG;
-    let blue = fillB;
-    // Pixel centres lie at whole numbers, so the picture reaches half a pixel further.
-    if (sx >= -0.5 && sy >= -0.5 && sx <= last + 0.5 && sy <= last + 0.5) {
-      const cx = Math.max(0, Math.min(sx, last));
-      const cy = Math.max(0, Math.min(sy, last));
-      const left = Math.floor(cx);
-      const top = Math.floor(cy);
-      const fx = cx - left;
-      const fy = cy - top;
-      const p00 = top * stride + left * channels;
-      const p01 = left < last ? p00 + channels : p00;
-      const down = top < last ? stride : 0;
-      const p10 = p00 + down;
-      const p11 = p01 + down;
-      const w00 = (1 - fx) * (1 - fy);
-      const w01 = fx * (1 - fy);
-      const w10 = (1 - fx) * fy;
-      const w11 = fx * fy;
-      red = w00 * pixels[p00]! + w01 * pixels[p01]! + w10 * pixels[p10]! + w11 * pixels[p11]!;
-      green =
-        w00 * pixels[p00 + g]! +
-        w01 * pixels[p01 + g]! +
-        w10 * pixels[p10 + g]! +
-        w11 * pixels[p11 + g]!;
-      blue =
-        w00 * pixels[p00 + b]! +
-        w01 * pixels[p01 + b]! +
-        w10 * pixels[p10 + b]! +
-        w11 * pixels[p11 + b]!;
-    }
-    row[3 * x] = red;
-    row[3 * x + 1] = green;
-    row[3 * x + 2] = blue;
+  const { size, channels } = format;
+  const area = size * size;
+  const normalisers = [0, 1, 2].map((c) => normaliser(format, channels === 3 ? c : 0));
+  const tint = Float32Array.of(
+    ...matrix,
+    ...[offset, offset, offset],
+    ...normalisers.map(({ factor }) => factor),
+    ...normalisers.map(({ shift }) => shift),
+  );
+  // Rows are worked off in vectors of four.
+  const plane = area * 4 + 16;
+  const memory = new KernelMemory();
+  const source = memory.write(pixels);
+  const place = memory.write(Float64Array.from(map));
+  const fill = memory.write(Float32Array.from(backgroundOf(format)));
+  const tints = memory.write(tint);
+  const row = memory.place(3 * (size + 3) * 4);
+  const target = memory.place(3 * plane);
+  const { kernel, bytes } = memory.reserve();
+  kernel.change(source, size, channels, place, fill, tints, row, target, plane);
+  for (let c = 0; c < channels; c++) {
+    out.set(new Float32Array(bytes.buffer, target + c * plane, area), c * area);
   }
 }
 

@@ -266,7 +266,7 @@ test("further views of a picture are changed each in its own way, by numbers of 
 test("too many pixels are refused where a limit is set", async () => {
   await withLoader({ maxPixels: 40 * 30 - 1 }, async (loader) => {
     const { failed } = await loader.load([{ picture: pictures[0]! }]);
-    assert.match(failed[0]!.reason, /^it has too many pixels: 40 x 30, and the limit is 1,199$/);
+    assert.equal(failed[0]!.reason, "it has too many pixels");
   });
 });
 

@@ -152,14 +152,15 @@ test("a picture of more pixels than allowed is refused before it is decoded", as
   bomb.writeUInt32BE(20000, 16);
   bomb.writeUInt32BE(20000, 20);
   bomb.writeInt32BE(crc32.buf(bomb.subarray(12, 29)), 29);
-  const { reason } = await failure(bomb);
-  assert.match(reason, /^it has too many pixels: 20000 x 20000, and the limit is 268,435,456$/);
+  assert.equal((await failure(bomb)).reason, "it has too many pixels");
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="99999" height="99999"></svg>';
   assert.equal(kindOf(await failure(Buffer.from(svg))), "it has too many pixels");
 
-  const small = await halves(40, 30).png().toBuffer();
-  assert.equal(kindOf(await failure(small, { maxPixels: 1199 })), "it has too many pixels");
-  near((await decode(small, { maxPixels: 1200 }))(0, 0), RED);
+  for (const format of ["png", "jpeg"] as const) {
+    const small = await halves(40, 30).toFormat(format).toBuffer();
+    assert.equal(kindOf(await failure(small, { maxPixels: 1199 })), "it has too many pixels");
+    near((await decode(small, { maxPixels: 1200 }))(0, 0), RED);
+  }
 });
 
 test("greys, palettes, transparency and 16 bits", async () => {

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import sharp, { type Metadata, type Sharp } from "sharp";
+import sharp, { type Sharp } from "sharp";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { lumaOf, type Rgb, WHITE } from "./colour.js";
 import { type Raster, resample } from "./resample.js";
@@ -43,6 +43,15 @@ export class UnreadablePicture extends ClipsmithError {
  */
 const SHRUNK_FROM = 3;
 
+/** JPEGs of no more bytes are decoded at once: to read their heads first would take a seventh of the time. */
+const SMALL_BYTES = 2 ** 16;
+
+/** What is known of a picture before it is decoded. */
+interface Head extends Extent {
+  readonly format: string;
+  readonly channels: number;
+}
+
 /**
  * Decodes a picture (JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG; of several frames the first), turned
  * upright by its EXIF orientation, in sRGB, resized as OpenAI's CLIP does: with Pillow's antialiased
@@ -62,9 +71,11 @@ export async function decodePicture(
 
 /** The luma of red, green and blue [..., 3], rounded. */
 export function greyOf(rgb: Uint8Array): Uint8Array {
-  return Uint8Array.from({ length: rgb.length / 3 }, (_, i) =>
-    Math.round(lumaOf(rgb[i * 3]!, rgb[i * 3 + 1]!, rgb[i * 3 + 2]!)),
-  );
+  const grey = new Uint8Array(rgb.length / 3);
+  for (let i = 0; i < grey.length; i++) {
+    grey[i] = Math.round(lumaOf(rgb[3 * i]!, rgb[3 * i + 1]!, rgb[3 * i + 2]!));
+  }
+  return grey;
 }
 
 /** A picture's file, whose parts can be had at any size. */
@@ -83,13 +94,13 @@ export class Picture implements Extent {
   private constructor(
     source: string | Uint8Array,
     bytes: Uint8Array,
-    { format, channels, autoOrient }: Metadata,
+    { width, height, format, channels }: Head,
     background: Rgb,
   ) {
     this.#source = source;
     this.bytes = bytes;
-    this.width = autoOrient.width;
-    this.height = autoOrient.height;
+    this.width = width;
+    this.height = height;
     this.#format = format;
     this.#veiledGrey = channels === 2;
     this.#background = background;
@@ -112,19 +123,22 @@ export class Picture implements Extent {
           })
         : source;
     if (bytes.length === 0) throw new UnreadablePicture(source, "the file is empty");
-    const metadata = await sharp(bytes, { limitInputPixels: false })
-      .metadata()
-      .catch((error: unknown) => {
-        throw new UnreadablePicture(source, pictureReason(error), error);
-      });
-    const picture = new Picture(source, bytes, metadata, background);
-    const { width, height } = picture;
-    if (width * height > maxPixels) {
-      const limit = `the limit is ${maxPixels.toLocaleString("en")}`;
-      const reason = `it has too many pixels: ${width} x ${height}, and ${limit}`;
-      throw new UnreadablePicture(source, reason);
+    const failed = (error: unknown): never => {
+      throw new UnreadablePicture(source, pictureReason(error), error);
+    };
+    if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes.length <= SMALL_BYTES) {
+      const image = decoder(bytes, background, maxPixels);
+      const { data, info } = await image.toBuffer({ resolveWithObject: true }).catch(failed);
+      const { width, height } = info;
+      const head = { width, height, format: "jpeg", channels: 3 };
+      const picture = new Picture(source, bytes, head, background);
+      picture.#raster = Promise.resolve({ pixels: data, width, height });
+      return picture;
     }
-    return picture;
+    const { format, channels, autoOrient } = await sharp(bytes, { limitInputPixels: maxPixels })
+      .metadata()
+      .catch(failed);
+    return new Picture(source, bytes, { ...autoOrient, format, channels }, background);
   }
 
   /**
@@ -152,21 +166,15 @@ export class Picture implements Extent {
     return this.#raster;
   }
 
-  #decoder() {
-    const [r, g, b] = this.#background;
-    // Warnings (odd metadata) don't spoil a picture; missing data does. The size is known to be allowed.
-    const image = sharp(this.bytes, {
-      autoOrient: true,
-      failOn: "error",
-      limitInputPixels: false,
-    }).flatten({ background: { r, g, b } });
+  #decoder(): Sharp {
+    const image = decoder(this.bytes, this.#background, false);
     // Behind grey, the background would be grey, too.
     return this.#veiledGrey ? image.pipelineColourspace("srgb") : image;
   }
 
   async #pixels(image: Sharp): Promise<Uint8Array> {
     try {
-      return await image.toColourspace("srgb").raw({ depth: "uchar" }).toBuffer();
+      return await image.toBuffer();
     } catch (error) {
       throw new UnreadablePicture(this.#source, pictureReason(error), error);
     }
@@ -213,6 +221,15 @@ export class Picture implements Extent {
   }
 }
 
+/** Decodes a picture to red, green and blue bytes. */
+function decoder(bytes: Uint8Array, [r, g, b]: Rgb, maxPixels: number | false): Sharp {
+  // Warnings (odd metadata) don't spoil a picture; missing data does.
+  return sharp(bytes, { autoOrient: true, failOn: "error", limitInputPixels: maxPixels })
+    .flatten({ background: { r, g, b } })
+    .toColourspace("srgb")
+    .raw({ depth: "uchar" });
+}
+
 /** Why a file cannot be read. */
 function fileReason(error: unknown): string {
   const code = (error as NodeJS.ErrnoException).code;
@@ -228,6 +245,7 @@ function pictureReason(error: unknown): string {
   if (/unsupported image format/.test(message)) {
     return "it is not a picture: no JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG, whatever its name says";
   }
+  if (/exceeds pixel limit/.test(message)) return "it has too many pixels";
   // libvips keeps one error text for all threads, and a picture decoded meanwhile may have cleared it.
   if (message === "Unknown error") return "it is damaged";
   return `it is damaged: ${message}`;

@@ -1,5 +1,5 @@
 import type { Rgb } from "./colour.js";
-import { type ResampleKernel, resampleKernel } from "./kernels/resample.js";
+import { KernelMemory } from "./kernels/pixels.js";
 import type { Extent, Window } from "./window.js";
 
 /** A picture as pixels. */
@@ -40,27 +40,15 @@ export function resample(
   const top = rows.starts[0]!;
   const bottom = Math.min(height, rows.starts.at(-1)! + 2 * rows.pairs);
   const stripRows = Math.max(1, Math.floor(STRIP_BYTES / sourceStride));
-  const memory = new Layout();
+  const memory = new KernelMemory();
   const strip = memory.place(stripRows * sourceStride + columns.pairs * 6 + SLACK);
   const narrow = memory.place((bottom - top + 2 * rows.pairs) * stride + SLACK);
   const squeezed = memory.place(rows.count * stride + SLACK);
-  const columnStarts = memory.place(columns.count * 4);
-  const columnWeights = memory.place(columns.weights.byteLength);
-  const rowStarts = memory.place(rows.count * 4);
-  const rowWeights = memory.place(rows.weights.byteLength);
+  const columnStarts = memory.write(columns.starts.map((start) => start * 3));
+  const columnWeights = memory.write(columns.weights);
+  const rowStarts = memory.write(rows.starts.map((start) => (start - top) * stride));
+  const rowWeights = memory.write(rows.weights);
   const { kernel, bytes } = memory.reserve();
-  const write = (pointer: number, array: Int32Array | Int16Array) =>
-    bytes.set(new Uint8Array(array.buffer), pointer);
-  write(
-    columnStarts,
-    columns.starts.map((start) => start * 3),
-  );
-  write(columnWeights, columns.weights);
-  write(
-    rowStarts,
-    rows.starts.map((start) => (start - top) * stride),
-  );
-  write(rowWeights, rows.weights);
 
   for (let y = top; y < bottom; y += stripRows) {
     const count = Math.min(stripRows, bottom - y);
@@ -112,24 +100,27 @@ function tapsOf(length: number, origin: number, scale: number, size: number): Ta
   const count = end - first;
   const starts = new Int32Array(count);
   const weights = new Int16Array(count * 2 * pairs);
+  const exact = new Float64Array(2 * pairs);
   for (let i = 0; i < count; i++) {
     const centre = origin + (first + i + 0.5) * scale;
     const from = Math.max(0, Math.trunc(centre - support + 0.5));
     const to = Math.min(length, Math.trunc(centre + support + 0.5), from + 2 * pairs);
-    const exact = Array.from({ length: to - from }, (_, k) =>
-      catmullRom((from + k + 0.5 - centre) / stretch),
-    );
-    const sum = exact.reduce((a, b) => a + b, 0);
-    const fixed = weights.subarray(i * 2 * pairs, (i + 1) * 2 * pairs);
+    let sum = 0;
+    for (let k = 0; k < to - from; k++) {
+      exact[k] = catmullRom((from + k + 0.5 - centre) / stretch);
+      sum += exact[k]!;
+    }
+    const at = i * 2 * pairs;
     let rest = ONE;
-    let middle = 0;
-    for (const [k, weight] of exact.entries()) {
-      fixed[k] = Math.round((weight / sum) * ONE);
-      rest -= fixed[k]!;
-      if (fixed[k]! > fixed[middle]!) middle = k;
+    let middle = at;
+    for (let k = 0; k < to - from; k++) {
+      const fixed = Math.round((exact[k]! / sum) * ONE);
+      weights[at + k] = fixed;
+      rest -= fixed;
+      if (fixed > weights[middle]!) middle = at + k;
     }
     // What rounding leaves over goes where it shows least, so that plain areas keep their colour.
-    fixed[middle]! += rest;
+    weights[middle]! += rest;
     starts[i] = from;
   }
   return { first, count, starts, weights, pairs };
@@ -141,31 +132,4 @@ function catmullRom(at: number): number {
   if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
   if (x < 2) return ((-0.5 * x + 2.5) * x - 4) * x + 2;
   return 0;
-}
-
-const PAGE = 2 ** 16;
-let shared: { memory: WebAssembly.Memory; kernel: ResampleKernel } | undefined;
-
-/** Places for arrays in the memory of the thread's kernel, which grows to the largest asked for. */
-class Layout {
-  #end = 0;
-
-  /** A multiple of 16. */
-  place(byteLength: number): number {
-    const start = this.#end;
-    this.#end = start + Math.ceil(byteLength / 16) * 16;
-    return start;
-  }
-
-  /** The kernel and its memory, as large as what was placed. */
-  reserve(): { kernel: ResampleKernel; bytes: Uint8Array } {
-    if (shared === undefined) {
-      const memory = new WebAssembly.Memory({ initial: 1 });
-      shared = { memory, kernel: resampleKernel(memory) };
-    }
-    const { memory, kernel } = shared;
-    const missing = this.#end - memory.buffer.byteLength;
-    if (missing > 0) memory.grow(Math.ceil(missing / PAGE));
-    return { kernel, bytes: new Uint8Array(memory.buffer) };
-  }
 }
