@@ -4,7 +4,7 @@ import sharp from "sharp";
 import { random } from "../util/random.js";
 import { type AugmentOptions, augmentInto, normaliseInto, type PixelFormat } from "./augment.js";
 import { WHITE } from "./colour.js";
-import { mapConcurrently } from "./concurrent.js";
+import { limiter } from "./concurrent.js";
 import { decodePicture, greyOf, Picture, UnreadablePicture } from "./picture.js";
 import { resample } from "./resample.js";
 import { centreWindow, drawWindow, type Extent, type Fit, type Window } from "./window.js";
@@ -70,8 +70,11 @@ interface Source {
   view(draw: (extent: Extent) => Window): Promise<Uint8Array>;
 }
 
-/** libuv's threads decode four at a time by default; more would only hold memory. */
-const DECODE_CONCURRENCY = 4;
+/**
+ * Pictures under way at a time, of all loads: libuv's threads decode four by default, and some others are
+ * changed meanwhile or wait for that. More would only hold memory.
+ */
+const PICTURES_AT_A_TIME = 6;
 /** Pictures with more than so many pixels a side to one of the result's are not kept whole. */
 const KEPT_REDUCTION = 4;
 
@@ -84,6 +87,8 @@ const crops = changes.some(({ crop }) => crop !== undefined && crop[0] < 1);
 // (threads of its own, a cache of operations by name) costs more than it gives.
 sharp.concurrency(1);
 sharp.cache(false);
+
+const limited = limiter(PICTURES_AT_A_TIME);
 
 /** The pictures of one load, those kept before and those to be kept after. */
 class Sources {
@@ -192,7 +197,7 @@ async function load(request: LoadRequest): Promise<LoadReply> {
     }
     return undefined;
   };
-  const reasons = await mapConcurrently(pictures, DECODE_CONCURRENCY, (_, index) => fill(index));
+  const reasons = await Promise.all(pictures.map((_, index) => limited(() => fill(index))));
   const failed: { index: number; reason: string }[] = [];
   for (const [index, first] of reasons.entries()) {
     if (first === undefined) continue;
@@ -225,16 +230,13 @@ async function draw(
 }
 
 const port = parentPort!;
-// One load after the other, so that the bound on decoding holds for all of them together. A failure
-// here is not a picture's: it ends the thread, and the loader reports it.
-let queue = Promise.resolve();
-port.on("message", (request: LoadRequest) => {
-  queue = queue.then(async () => {
-    const reply = await load(request);
-    const arrays = [reply.pixels, ...reply.views, reply.fingerprints];
-    port.postMessage(
-      reply,
-      arrays.map(({ buffer }) => buffer),
-    );
-  });
+// The next load begins while the last pictures of one are decoded. A failure here is not a picture's: it ends
+// the thread, and the loader reports it.
+port.on("message", async (request: LoadRequest) => {
+  const reply = await load(request);
+  const arrays = [reply.pixels, ...reply.views, reply.fingerprints];
+  port.postMessage(
+    reply,
+    arrays.map(({ buffer }) => buffer),
+  );
 });
