@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME [OPTIONS]`: prints for people, and as its last line one JSON object. */
 import { benchBinding } from "./binding/binding.js";
+import { benchData } from "./data.js";
 import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
@@ -13,6 +14,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   binding: benchBinding,
   optimizer: benchOptimizer,
   faults: benchFaults,
+  data: benchData,
 };
 
 const name = process.argv[2] ?? "";
