@@ -32,6 +32,7 @@ export function settingsText(title: string, settings: Tree): string {
  * @param rows the table that explains them
  * @param within the object's path
  * @param prefix what their names in the table begin with
+ * @param heading the group of the table that has been named already
  */
 function linesOf(
   rows: readonly OptionRow[],
@@ -39,9 +40,10 @@ function linesOf(
   prefix: string,
   values: Tree,
   indent = "",
+  heading = "",
 ): string[] {
   const lines: string[] = [];
-  let group = "";
+  let group = heading;
   for (const row of rows) {
     const name = row.name.slice(prefix.length);
     if (!row.name.startsWith(prefix) || name.includes(".")) continue;
@@ -58,7 +60,7 @@ function linesOf(
       row.type !== "object"
         ? []
         : table === undefined
-          ? linesOf(rows, `${path}.`, `${row.name}.`, asTree(value), `${indent}  `)
+          ? linesOf(rows, `${path}.`, `${row.name}.`, asTree(value), `${indent}  `, row.group)
           : linesOf(readOptionTable(table), `${path}.`, "", asTree(value), `${indent}  `);
     const has =
       value !== undefined && !(inner.length > 0 && Object.keys(asTree(value)).length === 0);
