@@ -58,6 +58,7 @@ test("each setting stands below its meaning and type", async () => {
     /\n {2}# how long to train, in place of minutes \(integer from 1\)\n {2}#steps:\n/,
   );
   assert.match(text, /\n {4}# .*\("simsiam" or "simclr"\)\n {4}visualSslType: simsiam\n/);
+  assert.equal(text.match(/# VALIDATION\n/g)?.length, 1, "each group is named once");
   assert.ok(text.split("\n").every((line) => line.length <= 100));
   const small = parse(await ok("config", "--preset", "small"));
   assert.equal(small.model.clip.visualImageSize, 112);

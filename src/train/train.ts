@@ -401,7 +401,7 @@ class Run {
         at === this.#firstStep && existsSync(join(this.#options.out, modelFiles.weights));
       if (finished && !hadEnded) {
         const bestStep = best && best.step < at ? best.step : undefined;
-        await this.#saveModel(step, bestStep, (warning) => progress.message(warning));
+        await this.#saveModel(step, bestStep, (message) => progress.message(message));
       }
       const seconds = secondsTaken();
       return {
@@ -548,15 +548,18 @@ class Run {
   async #saveModel(
     step: TrainingStep,
     best: number | undefined,
-    warn: (warning: string) => void,
+    tell: (message: string) => void,
   ): Promise<void> {
     const { out, parts } = this.#options;
     let weights = step.averagedWeights;
     try {
-      if (best !== undefined) weights = await this.#weightsAt(best);
+      if (best !== undefined) {
+        weights = await this.#weightsAt(best);
+        tell(`Validation was best after step ${best}: the checkpoint of that step is the model.`);
+      }
     } catch (error) {
       if (!(error instanceof ClipsmithError)) throw error;
-      warn(
+      tell(
         `${error.message} The model is that of the last step, and not the best one, of step ${best}.`,
       );
     }

@@ -201,7 +201,8 @@ test("a run that gets no better ends early, as the model of its best validation"
     earlyStop: { metric: "textToImage.r1", patience: 3 },
     ema: 0.5,
   };
-  const result = await run(out, training, { validation: samples });
+  const first = new TextSink();
+  const result = await run(out, training, { validation: samples, progress: { stream: first } });
   assert.ok(result.finished);
   assert.ok(result.steps < 400, `${result.steps}`);
   const recalls = validated(out).map((row) => row["validation.textToImage.r1"] as number);
@@ -209,6 +210,7 @@ test("a run that gets no better ends early, as the model of its best validation"
   const place = recalls.indexOf(best);
   assert.equal(recalls.length, place + 1 + 3, "three validations that are no better");
   const step = validated(out)[place]!.step;
+  assert.ok(first.text.includes(`Validation was best after step ${step}: the checkpoint`));
   const names = readdirSync(join(out, runFiles.checkpoints));
   assert.ok(
     names.some((name) => name.endsWith(`-${String(step).padStart(8, "0")}`)),
