@@ -145,7 +145,7 @@ async function main(): Promise<void> {
     },
   });
   await trainOnce(run, emoji, chosen, options);
-  const model = await Model.load(run, {}, chosen.parts);
+  const model = await Model.load(run);
   await measure(run, emoji, model);
   const index = await indexAll(run, emoji, model);
   if (options.once) {
