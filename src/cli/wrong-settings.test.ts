@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { startRun } from "../train/run.js";
+import { startRun } from "../train/start-run.js";
 import { newRunSettings, type SettingsFlags } from "./train-settings.js";
 
 let folder: string;

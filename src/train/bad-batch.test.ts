@@ -10,9 +10,10 @@ import { add, constant, exp, linear, mean, mul, reshape } from "../graph/index.j
 import { loadModel } from "../model/index.js";
 import { latestCheckpoint } from "./checkpoint.js";
 import type { TrainingOptions } from "./options.js";
-import { runFiles } from "./run.js";
+import { StoppedRunError } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { learntMetrics, savePicture, stopAfter, TextSink, tinyClip } from "./testing.js";
-import { StoppedRunError, type TrainOptions, train } from "./train.js";
+import { type TrainOptions, train } from "./train.js";
 
 const STEPS = 10;
 const BATCH = 4;

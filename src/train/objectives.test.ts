@@ -9,7 +9,7 @@ import type { Sample } from "../data/index.js";
 import { add, concat, embedding, mean, mul, reshape } from "../graph/index.js";
 import { loadModel, Model } from "../model/index.js";
 import type { TrainingOptions } from "./options.js";
-import { runFiles } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { train } from "./train.js";
 

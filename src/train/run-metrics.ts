@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type Metrics, MetricsWriter } from "./metrics.js";
-import { runFiles } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { TensorBoardWriter } from "./tensorboard/writer.js";
 
 /** Writes a run's metrics to its folder, as lines of JSON and for TensorBoard. */

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import type { Sample, SampleSource, Skipped, SourceSample } from "../data/index.js";
 import { loadModel } from "../model/index.js";
 import type { TrainingOptions } from "./options.js";
-import { runFiles } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 

@@ -9,7 +9,7 @@ import { evaluate } from "../eval/index.js";
 import { loadModel, Model, modelFiles } from "../model/index.js";
 import { latestCheckpoint, loadCheckpoint } from "./checkpoint.js";
 import type { TrainingOptions } from "./options.js";
-import { runFiles } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 

@@ -14,7 +14,7 @@ import { checkpointPath, loadCheckpoint } from "./checkpoint.js";
 import { validationMetrics } from "./early-stop.js";
 import { readMetrics } from "./metrics.js";
 import type { TrainingOptions } from "./options.js";
-import { runFiles } from "./run.js";
+import { runFiles } from "./run-folder.js";
 import { colourSamples, learntMetrics, stopAfter, TextSink, tinyClip } from "./testing.js";
 import { type TrainOptions, train } from "./train.js";
 import { Validation } from "./validation.js";

@@ -6,7 +6,9 @@ import { after, before, test } from "node:test";
 import { OpenAITokenizer } from "../data/index.js";
 import { loadDescription } from "../model/index.js";
 import { saveCheckpoint } from "./checkpoint.js";
-import { type NewRun, resumeRun, runFiles, startRun } from "./run.js";
+import { resumeRun } from "./resume-run.js";
+import { runFiles } from "./run-folder.js";
+import { type NewRun, startRun } from "./start-run.js";
 import type { Survey } from "./survey.js";
 import { tinyClip } from "./testing.js";
 

@@ -1,0 +1,165 @@
+import { join } from "node:path";
+import { CLIP } from "../clip/index.js";
+import {
+  isInMemory,
+  openStreamAhead,
+  type SourceSample,
+  type StreamSource,
+} from "../data/index.js";
+import type { RuntimeOptions } from "../runtime/index.js";
+import { BatchSource } from "./batches.js";
+import type { ParameterGroups } from "./groups.js";
+import { runFiles } from "./run-folder.js";
+import { groupsOf, type RunStart } from "./run-start.js";
+import { type RunState, runStateSchema } from "./run-state.js";
+import { RunValidation } from "./run-validation.js";
+import { SkipLog } from "./skip-log.js";
+import { checkSources } from "./sources.js";
+import type { NewRun } from "./start-run.js";
+import { TrainingStep } from "./step.js";
+import { Validation } from "./validation.js";
+
+/** What a run learns from, and what it is validated on. */
+export interface RunData {
+  readonly sources: readonly StreamSource[];
+  readonly held: readonly SourceSample[] | undefined;
+}
+
+export interface RunPartsOptions extends Pick<NewRun, "parts"> {
+  /** Folder of the run; the trained model is there in the end. */
+  readonly out: string;
+  readonly runtime?: RuntimeOptions;
+}
+
+/** What a run is made of. */
+export interface RunParts {
+  readonly clip: CLIP;
+  readonly groups: ParameterGroups;
+  /** That of the checkpoint it starts from. */
+  readonly state: RunState;
+  readonly held: readonly SourceSample[] | undefined;
+  readonly skipped: SkipLog;
+  readonly batches: BatchSource;
+  readonly step: TrainingStep;
+}
+
+/** Makes the parts of a run as its options want them. */
+export async function openParts(
+  start: RunStart,
+  { sources, held }: RunData,
+  { out, parts, runtime }: RunPartsOptions,
+): Promise<RunParts> {
+  const { config, training, batchSize, totalSteps, checkpoint, configuration } = start;
+  const clip = new CLIP(config.clip, parts);
+  const groups = groupsOf(clip, training);
+  const state: RunState = {
+    ...runStateSchema.parse(checkpoint?.state ?? {}),
+    step: checkpoint?.step ?? 0,
+    totalSteps,
+    batchSize,
+    configuration,
+  };
+  checkSources(sources, training);
+  const skipped = new SkipLog(join(out, runFiles.skipped), training.maxSkippedRate);
+  const batches = openBatches(start, clip, sources, state, skipped);
+  const step = await compileStep(start, clip, groups, runtime);
+  return { clip, groups, state, held, skipped, batches, step };
+}
+
+/** The batches of a run's steps from here on. */
+function openBatches(
+  { config, tokenizer, training, batchSize }: RunStart,
+  clip: CLIP,
+  sources: readonly StreamSource[],
+  { step, passedOver, position }: RunState,
+  log: SkipLog,
+): BatchSource {
+  return new BatchSource({
+    stream: openStreamAhead(
+      {
+        sources,
+        seed: training.seed,
+        shuffleBuffer: training.shuffleBuffer,
+        ...(training.sourceWeights && { weights: training.sourceWeights }),
+        ...(position && { position }),
+      },
+      batchSize,
+    ),
+    firstStep: step + passedOver,
+    clip,
+    config,
+    tokenizer,
+    batchSize,
+    seed: training.seed,
+    augment: training.augment,
+    sslAugment: training.sslAugment,
+    captionChanges: {
+      wordDropout: training.wordDropout,
+      templates: training.captionTemplates,
+    },
+    textAugment: training.textAugment,
+    augTexts: training.augTexts,
+    augImages: training.augImages,
+    excludeDuplicates: training.excludeDuplicates,
+    blend: training.blend,
+    blended: sources.filter(isInMemory).flat(),
+    log,
+    workers: training.workers,
+    maxPixels: training.maxPixels,
+  });
+}
+
+/** A run's step, with what the optimizer remembers. */
+async function compileStep(
+  { config, weights, training, batchSize, checkpoint }: RunStart,
+  clip: CLIP,
+  groups: ParameterGroups,
+  runtime: RuntimeOptions | undefined,
+): Promise<TrainingStep> {
+  const { betas, epsilon, weightDecay, ema } = training;
+  const { freezeImageEncoder, freezeTextEncoder } = training;
+  const step = await TrainingStep.compile({
+    clip,
+    batchSize,
+    textLength: config.clip.textSeqLen,
+    augTexts: training.augTexts,
+    augImages: training.augImages,
+    weights,
+    optimizer: {
+      kind: training.optimizer,
+      betas,
+      epsilon,
+      weightDecay,
+      learningRateFactor: (name) => groups.factorOf(name),
+      ...(ema !== undefined && { ema }),
+    },
+    frozen: groups.frozen,
+    loss: { freezeImageEncoder, freezeTextEncoder },
+    ...(runtime && { runtime }),
+  });
+  if (checkpoint) step.optimizer.restore(checkpoint.tensors);
+  return step;
+}
+
+/** A run's validation, if it has one; `warn` is told of samples that cannot be read. */
+export async function openValidation(
+  { config, tokenizer, training, batchSize }: RunStart,
+  { clip, held, state }: RunParts,
+  runtime: RuntimeOptions | undefined,
+  warn: (warning: string) => void,
+): Promise<RunValidation | undefined> {
+  if (held === undefined) return undefined;
+  const validation = await Validation.open({
+    clip,
+    config,
+    tokenizer,
+    samples: held,
+    maxPixels: training.maxPixels,
+    batchSize,
+    ...(runtime && { runtime }),
+  });
+  for (const { reason } of validation.skipped) {
+    warn(`Left a picture out of validation. ${reason}`);
+  }
+  return new RunValidation(validation, training, state.best);
+}

@@ -1,0 +1,61 @@
+import {
+  inMemory,
+  isInMemory,
+  type SourceSample,
+  type StreamSource,
+  takePart,
+} from "../data/index.js";
+import { ClipsmithError } from "../util/errors.js";
+import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
+import { checkValidation, validationSamples } from "./run-validation.js";
+
+/** Throws ClipsmithError where options ask of the sources what they cannot do. */
+export function checkSources(
+  sources: readonly StreamSource[],
+  { blend = 0, epochs, sourceWeights }: TrainingOptions,
+): void {
+  if (epochs !== undefined && sources.length > 1) {
+    throw new ClipsmithError(
+      "training.epochs counts passes over one collection, but several are drawn from by weight. Say how " +
+        "long to train by minutes or steps.",
+    );
+  }
+  if (blend > 0 && !sources.every(isInMemory)) {
+    throw new ClipsmithError(
+      "training.blend mixes pictures that have the same captions, so all must be known beforehand: it " +
+        "works with folders and lists, and not with shards. Leave it out.",
+    );
+  }
+  if (sourceWeights !== undefined && sourceWeights.length !== sources.length) {
+    throw new ClipsmithError(
+      `training.sourceWeights has ${sourceWeights.length} weights, but there are ${sources.length} ` +
+        "sources: give one for each.",
+    );
+  }
+}
+
+/** A source's samples, where they have been read already. */
+export function known(source: StreamSource): StreamSource {
+  return isInMemory(source) ? source : (inMemory(source)?.samples ?? source);
+}
+
+/** What to validate on, if anything. */
+export async function heldSamples(
+  sources: readonly StreamSource[],
+  training: ResolvedTrainingOptions,
+  collection: StreamSource | undefined,
+): Promise<readonly SourceSample[] | undefined> {
+  checkValidation(training, collection !== undefined);
+  if (training.validation === undefined) return undefined;
+  const { part, samples } = training.validation;
+  return validationSamples(collection ? [known(collection)] : sources, samples, part);
+}
+
+/** The sources without what is held out of them. */
+export function learntFrom(
+  sources: readonly StreamSource[],
+  { validation }: Pick<ResolvedTrainingOptions, "validation">,
+): readonly StreamSource[] {
+  const part = validation?.part;
+  return part === undefined ? sources : sources.map((source) => takePart(source, part, false));
+}
