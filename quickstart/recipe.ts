@@ -27,7 +27,7 @@ const moreChanges: AugmentOptions = {
 };
 
 /** From so many minutes on, there is time for more makers' drawings, and to look at them closer. */
-const LONG_MINUTES = 20;
+const LONG_MINUTES = 15;
 
 /**
  * How the quickstart trains for so many minutes of two cores.

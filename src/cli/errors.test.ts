@@ -162,7 +162,7 @@ test("a loss that is no number ends the training", async () => {
     await train("--out", out, "--learning-rate", "1e30", "--warmup-steps", "0"),
   );
   assert.match(message, /Training stopped at step \d: the (loss is NaN|gradients are not finite)/);
-  assert.match(message, /Start again with a lower --learning-rate and --overwrite/);
+  assert.match(message, /start again with a lower --learning-rate and --overwrite/);
   assert.ok(!existsSync(join(out, "model.safetensors")));
 });
 

@@ -38,7 +38,7 @@ export async function visit(
 ): Promise<void> {
   const context = await browser.newContext({ viewport: { width: 1180, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   const problems: string[] = [];
   page.on("console", (message) => {
     if (message.type() === "error") problems.push(message.text());
