@@ -126,8 +126,8 @@ function changeInto(
   // Rows are worked off in vectors of four.
   const plane = area * 4 + 16;
   const memory = new KernelMemory();
-  const source = memory.write(pixels);
   const place = memory.write(Float64Array.from(map));
+  const source = memory.write(pixels);
   const fill = memory.write(Float32Array.from(backgroundOf(format)));
   const tints = memory.write(tint);
   const row = memory.place(3 * (size + 3) * 4);
