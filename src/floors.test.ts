@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 /** From the ground up. A folder imports from floors below its own; folders of one floor are strangers. */
 const floors: readonly (readonly string[])[] = [
   ["util"],
+  ["distributed"],
   ["graph"],
   ["onnx"],
   ["runtime"],
