@@ -49,14 +49,12 @@ export function contrastiveLoss(
 ): Tensor {
   const direction = (similarities: Tensor, excluded: Tensor | undefined) => {
     const matching = identityMask(similarities);
-    const own = sum(where(matching, similarities, 0), 1); // [B]
-    let hidden = decoupled ? matching : undefined;
-    if (excluded) hidden = hidden ? or(hidden, excluded) : excluded;
-    const candidates = logSumExp(hidden ? where(hidden, EXCLUDED, similarities) : similarities, 1);
-    if (floored) return mean(sub(addExp(candidates, FLOOR), addExp(own, FLOOR)), 0);
-    // Where nothing is left to tell a pair from, there is nothing to learn: the difference is zero.
-    const sums = hidden ? where(less(candidates, EXCLUDED / 2), own, candidates) : candidates;
-    return mean(sub(sums, own), 0);
+    const shown = candidateSimilarities(similarities, decoupled ? matching : undefined, excluded);
+    const hides = shown !== similarities;
+    return choiceLoss(
+      { candidates: logSumExp(shown, 1), own: matchingSimilarities(similarities, matching) },
+      { floored, hides },
+    );
   };
   return div(
     add(
@@ -65,6 +63,43 @@ export function contrastiveLoss(
     ),
     2,
   );
+}
+
+/** Similarities in which those of pairs that are no candidates count for nothing. */
+export function candidateSimilarities(
+  similarities: Tensor,
+  ...hidden: readonly (Tensor | undefined)[]
+): Tensor {
+  const masks = hidden.filter((mask) => mask !== undefined);
+  return masks.length > 0 ? where(masks.reduce(or), EXCLUDED, similarities) : similarities;
+}
+
+/** [B]: the similarities of pairs that match. */
+export function matchingSimilarities(similarities: Tensor, matching: Tensor): Tensor {
+  return sum(where(matching, similarities, 0), 1);
+}
+
+/** What the loss of one direction needs to know of each pair, [B] both. */
+export interface Choices {
+  /** The log-sum-exp over its candidates. */
+  readonly candidates: Tensor;
+  /** Its own similarity. */
+  readonly own: Tensor;
+}
+
+/**
+ * The loss of one direction, a scalar.
+ *
+ * @param options.hides whether pairs may have no candidates.
+ */
+export function choiceLoss(
+  { candidates, own }: Choices,
+  { floored = false, hides }: Pick<ContrastiveOptions, "floored"> & { readonly hides: boolean },
+): Tensor {
+  if (floored) return mean(sub(addExp(candidates, FLOOR), addExp(own, FLOOR)), 0);
+  // Where nothing is left to tell a pair from, there is nothing to learn: the difference is zero.
+  const sums = hides ? where(less(candidates, EXCLUDED / 2), own, candidates) : candidates;
+  return mean(sub(sums, own), 0);
 }
 
 /** log(exp x + exp c), without overflow. */

@@ -17,7 +17,7 @@ export function retrievedSimilarities(
   const { text, image, textExtra = text, imageExtra = image } = latents;
   const choice = (memory: Tensor, choosing: Tensor, candidates: Tensor) => {
     const retrieve = (queries: Tensor) => {
-      const attention = softmax(mul(matmul(queries, matrixTranspose(memory)), sharpness));
+      const attention = softmax(recallLogits(queries, memory, sharpness));
       return l2norm(matmul(attention, memory));
     };
     return mul(matmul(retrieve(choosing), matrixTranspose(retrieve(candidates))), scale);
@@ -26,4 +26,9 @@ export function retrievedSimilarities(
     textToImage: choice(text, text, image),
     imageToText: choice(imageExtra, imageExtra, textExtra),
   };
+}
+
+/** [N, M]: the softmax of a row is what each of a memory [M, L] is to a query of [N, L]. */
+export function recallLogits(queries: Tensor, memory: Tensor, sharpness: number): Tensor {
+  return mul(matmul(queries, matrixTranspose(memory)), sharpness);
 }

@@ -19,6 +19,14 @@ export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-opt
 export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";
 export { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
 export type { ClipParts, ImageEncoder, TextEncoder, VisualSsl } from "./parts.js";
+export {
+  type RecallTile,
+  recallGradients,
+  recallStatistics,
+  recallTile,
+  recallUnitGradients,
+  recallUnits,
+} from "./recall-tile.js";
 export { sigmoidLoss } from "./sigmoid.js";
 export {
   globalSimilarities,
@@ -26,8 +34,19 @@ export {
   type Similarities,
   tokenwiseSimilarities,
 } from "./similarity.js";
-export { similarityRegularisation } from "./similarity-regularisation.js";
+export { differentPairs, similarityRegularisation } from "./similarity-regularisation.js";
 export { TextTransformer, type TextTransformerOptions } from "./text-transformer.js";
+export { imagesChoose, type Tile } from "./tile.js";
+export {
+  contrastiveGradients,
+  contrastiveRows,
+  contrastiveStatistics,
+  gradientOf,
+  type NamedTensors,
+  type RegularisationTile,
+  regularisationTile,
+  sigmoidTile,
+} from "./tile-graphs.js";
 export {
   keptPatches,
   patchCount,

@@ -1,5 +1,5 @@
 import { add, div, mul, type Tensor } from "../graph/index.js";
-import { contrastiveLoss } from "./contrastive.js";
+import { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
 import { retrievedSimilarities } from "./hopfield.js";
 import type { ResolvedClipOptions } from "./options.js";
 import { sigmoidLoss } from "./sigmoid.js";
@@ -56,11 +56,7 @@ export function objective(
   const [contrastive, ...others] = pairs.map((latents) => {
     const compared = similarities(latents);
     if (bias) return sigmoidLoss(compared, bias, excluded);
-    return contrastiveLoss(compared, {
-      excluded,
-      decoupled: options.decoupledContrastiveLearning || options.hopfieldRetrieval,
-      floored: compat,
-    });
+    return contrastiveLoss(compared, { ...contrastiveOptions(options), excluded });
   });
   return {
     contrastive: contrastive!,
@@ -68,6 +64,16 @@ export function objective(
     ...(options.simRegLossWeight > 0 && {
       similarityRegularisation: average(pairs.map(similarityRegularisation)),
     }),
+  };
+}
+
+/** How a model's options decide the contrastive loss. */
+export function contrastiveOptions(
+  options: ResolvedClipOptions,
+): Pick<ContrastiveOptions, "decoupled" | "floored"> {
+  return {
+    decoupled: options.decoupledContrastiveLearning || options.hopfieldRetrieval,
+    floored: options.compat === "x-clip",
   };
 }
 

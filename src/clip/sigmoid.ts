@@ -26,11 +26,8 @@ export function sigmoidLoss(
   bias: Tensor,
   excluded?: Tensor,
 ): Tensor {
-  const direction = (similarities: Tensor, excluded: Tensor | undefined) => {
-    const logits = add(similarities, bias);
-    const losses = softplus(where(identityMask(logits), neg(logits), logits));
-    return mean(sum(excluded ? where(excluded, 0, losses) : losses, 1), 0);
-  };
+  const direction = (similarities: Tensor, excluded: Tensor | undefined) =>
+    mean(sum(pairLosses(similarities, bias, identityMask(similarities), excluded), 1), 0);
   return div(
     add(
       direction(textToImage, excluded),
@@ -38,4 +35,16 @@ export function sigmoidLoss(
     ),
     2,
   );
+}
+
+/** What each pair adds to the sigmoid loss; `matching` and `excluded` are of the shape of `similarities`. */
+export function pairLosses(
+  similarities: Tensor,
+  bias: Tensor,
+  matching: Tensor | undefined,
+  excluded: Tensor | undefined,
+): Tensor {
+  const logits = add(similarities, bias);
+  const losses = softplus(matching ? where(matching, neg(logits), logits) : logits);
+  return excluded ? where(excluded, 0, losses) : losses;
 }

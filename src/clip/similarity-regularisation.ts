@@ -20,18 +20,48 @@ import { type Latents, whole } from "./similarity.js";
  * projections' losses. Token by token, a text or an image is the mean of its tokens.
  */
 export function similarityRegularisation(latents: Latents): Tensor {
-  const { text, image, textExtra, imageExtra, textMask } = latents;
-  const loss = (text: Tensor, image: Tensor) => {
-    const difference = sub(amongThemselves(whole(text, textMask)), amongThemselves(whole(image)));
-    const batch = difference.shape[0] as number;
-    const squares = where(identityMask(difference), 0, mul(difference, difference));
-    return div(sum(reshape(squares, [-1]), 0), Math.max(1, batch * (batch - 1)));
-  };
-  const first = loss(text, image);
-  return textExtra && imageExtra ? div(add(first, loss(textExtra, imageExtra)), 2) : first;
+  const projections = wholeProjections(latents);
+  const losses = projections.map((sides) => {
+    const batch = sides.text.shape[0] as number;
+    const squares = squaredDifferences(sides, sides, true);
+    return div(sum(reshape(squares, [-1]), 0), differentPairs(batch));
+  });
+  return losses.length > 1 ? div(losses.reduce(add), losses.length) : losses[0]!;
 }
 
-/** Similarities of rows [B, L] with one another, [B, B]. */
-function amongThemselves(latents: Tensor): Tensor {
-  return matmul(latents, matrixTranspose(latents));
+/** How many pairs of different samples a batch has; 1 where it has none. */
+export function differentPairs(batch: number): number {
+  return Math.max(1, batch * (batch - 1));
+}
+
+/** A vector [B, L] for each text and each image, in one projection. */
+export interface WholeLatents {
+  readonly text: Tensor;
+  readonly image: Tensor;
+}
+
+/** Whole texts and images in each of the projections that are compared. */
+export function wholeProjections(latents: Latents): WholeLatents[] {
+  const { text, image, textExtra, imageExtra, textMask } = latents;
+  const sides = (text: Tensor, image: Tensor) => ({
+    text: whole(text, textMask),
+    image: whole(image),
+  });
+  const first = sides(text, image);
+  return textExtra && imageExtra ? [first, sides(textExtra, imageExtra)] : [first];
+}
+
+/**
+ * [N, M]: how the similarity of two texts differs from that of their images, squared, for samples `a` with
+ * samples `b`.
+ *
+ * @param same whether these are the same samples, which are not compared with themselves.
+ */
+export function squaredDifferences(a: WholeLatents, b: WholeLatents, same: boolean): Tensor {
+  const difference = sub(
+    matmul(a.text, matrixTranspose(b.text)),
+    matmul(a.image, matrixTranspose(b.image)),
+  );
+  const squares = mul(difference, difference);
+  return same ? where(identityMask(difference), 0, squares) : squares;
 }

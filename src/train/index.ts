@@ -14,4 +14,15 @@ export { learningRateAt, type ScheduleOptions } from "./schedule.js";
 export type { SkippedSummary } from "./skip-log.js";
 export type { NewRun } from "./start-run.js";
 export { type Batch, type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
+export type { Band } from "./tile-pass.js";
+export {
+  type BatchLatents,
+  type ImageLatents,
+  type ObjectiveParts,
+  type ScalarValues,
+  type TextLatents,
+  TiledObjective,
+  type TiledObjectiveOptions,
+  type TiledResult,
+} from "./tiled-objective.js";
 export { type StartedRun, type TrainOptions, train } from "./train.js";
