@@ -1,0 +1,296 @@
+/** The thread behind MpiCommunicator: owns MPI, and carries out operations one after another. */
+import { hostname } from "node:os";
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { ClipsmithError, messageOf } from "../util/errors.js";
+import type { Gathered } from "./communicator.js";
+import { loadKoffi, Mpi, type Request } from "./mpi.js";
+import type { MpiReply, MpiRequest, MpiThreadData } from "./mpi-communicator.js";
+import {
+  agree,
+  bytesOf,
+  describe,
+  fromRecord,
+  newValues,
+  type Operation,
+  toRecord,
+  type Values,
+} from "./operations.js";
+import { nameOf, type Peer, type Peers } from "./peers.js";
+import { RollCall } from "./roll-call.js";
+import { tell } from "./tell.js";
+
+type Koffi = Awaited<ReturnType<typeof loadKoffi>>;
+
+const data = workerData as MpiThreadData;
+const port = parentPort!;
+
+/** Without work it looks this often whether another rank asks. */
+const IDLE_MS = 100;
+/** Looks at a transfer before the first rest. A look costs well under a microsecond. */
+const LOOKS = 200;
+/** Rests between looks. They grow, so that waiting costs nothing and a short transfer is not delayed. */
+const [SHORTEST_REST_MS, LONGEST_REST_MS] = [0.05, 1];
+const REST_GROWTH = 1.1;
+/** A look that took this long has moved data, and the next will too. */
+const MOVED_MS = 0.02;
+/** Time for ranks to answer. */
+const ANSWER_SECONDS = Math.min(5, data.waitLimitSeconds);
+/** Names of missing ranks in a message. */
+const MOST_NAMES = 8;
+/** A longer time between two looks was spent with the process stopped, and does not count as waiting. */
+const LONGEST_STEP_SECONDS = 1;
+
+class MpiThread {
+  readonly #mpi: Mpi;
+  readonly #koffi: Koffi;
+  readonly #queue: MpiRequest[] = [];
+  readonly #peers: Peers;
+  readonly #rollCall: RollCall;
+  /** The number of the operation that was begun last. The first one is not the program's: see {@link meet}. */
+  #begun = -1;
+  readonly #bed = new Int32Array(new SharedArrayBuffer(4));
+
+  constructor(mpi: Mpi, koffi: Koffi) {
+    const { rank, size } = data.place;
+    this.#mpi = mpi;
+    this.#koffi = koffi;
+    this.#peers = new Array(size).fill(undefined);
+    this.#rollCall = new RollCall(mpi, rank, this.#peers);
+  }
+
+  /** Tells all ranks of each other. */
+  meet(): readonly Peer[] {
+    const self: Peer = { host: hostname(), process: process.pid };
+    const values = new TextEncoder().encode(JSON.stringify(self));
+    const address = this.#koffi.address(values);
+    const all = this.#gather({
+      ...{ kind: "allGather", type: "uint8", count: values.length, root: 0, address },
+    });
+    let end = 0;
+    const peers = all.counts.map((count): Peer => {
+      end += count;
+      return JSON.parse(Buffer.from(all.values.buffer, end - count, count).toString());
+    });
+    return Object.assign(this.#peers, peers);
+  }
+
+  /** Works until the communicator is closed. */
+  run(): void {
+    for (let kind: Operation["kind"] | undefined; kind !== "close"; ) {
+      const seen = Atomics.load(data.signals, 0);
+      this.#attend();
+      const request = this.#queue.shift();
+      if (!request) {
+        Atomics.wait(data.signals, 0, seen, IDLE_MS);
+        continue;
+      }
+      kind = request.operation.kind;
+      this.#carryOut(request);
+    }
+  }
+
+  /** Ends all ranks. */
+  fail(message: string): never {
+    tell(message);
+    this.#end(1);
+  }
+
+  #end(status: number): never {
+    this.#mpi.abort(status);
+    process.kill(process.pid, "SIGKILL");
+    throw new Error("unreachable");
+  }
+
+  #carryOut({ id, operation }: MpiRequest): void {
+    if (operation.kind === "allGather") {
+      const gathered = this.#gather(operation);
+      const reply: MpiReply = { id, gathered };
+      port.postMessage(reply, [gathered.values.buffer as ArrayBuffer]);
+      return;
+    }
+    this.#agree(operation);
+    this.#transfer(operation);
+    if (operation.kind === "close") this.#mpi.finalize();
+    port.postMessage({ id } satisfies MpiReply);
+  }
+
+  /**
+   * Waits for all ranks to begin the operation, and makes sure that it is the same one. After that data moves
+   * without waiting.
+   *
+   * @returns each rank's elements
+   */
+  #agree(operation: Operation): number[] {
+    this.#begun++;
+    const { rank, size } = data.place;
+    const record = toRecord(operation);
+    const records = new Float64Array(record.length * size);
+    const lengths = new Int32Array(size).fill(record.length);
+    const starts = lengths.map((length, rank) => length * rank);
+    const [from, to] = [this.#koffi.address(record), this.#koffi.address(records)];
+    const sent = this.#mpi.allGather(from, record.length, to, lengths, starts, "float64");
+    this.#finish(sent, operation);
+    const all = Array.from(starts, (start) =>
+      fromRecord(records.subarray(start, start + record.length)),
+    );
+    const other = all.findIndex((theirs) => !agree(theirs, all[0]!));
+    if (other < 0) return all.map(({ count }) => count);
+    // All ranks see it; one is enough to say it.
+    if (rank > 0) this.#rest(2 * ANSWER_SECONDS * 1000);
+    return this.fail(
+      `${nameOf(other, this.#peers)} is at ${describe(all[other]!)} where rank 0 is at ${describe(all[0]!)} ` +
+        `(operation ${this.#begun}): the ranks do not run the same program with the same options`,
+    );
+  }
+
+  /** Moves the elements of an operation other than allGather, as many at a time as MPI can count. */
+  #transfer(operation: Operation): void {
+    const { kind, type, root, address, count } = operation;
+    for (let start = 0; start < count; start += data.largestCount) {
+      const part = Math.min(count - start, data.largestCount);
+      const at = address + BigInt(start * bytesOf(type));
+      const request =
+        kind === "allReduce"
+          ? this.#mpi.allReduce(at, part, type)
+          : this.#mpi.broadcast(at, part, type, root);
+      this.#finish(request, operation);
+    }
+  }
+
+  #gather(operation: Operation): Gathered<Values> {
+    const counts = this.#agree(operation);
+    const { type, count, address } = operation;
+    const starts: number[] = [];
+    let total = 0;
+    for (const count of counts) {
+      starts.push(total);
+      total += count;
+    }
+    const values = newValues(type, total);
+    if (total === 0) return { values, counts };
+    const target = this.#koffi.address(values);
+    if (total <= data.largestCount) {
+      const [lengths, displacements] = [Int32Array.from(counts), Int32Array.from(starts)];
+      const request = this.#mpi.allGather(address, count, target, lengths, displacements, type);
+      this.#finish(request, operation);
+      return { values, counts };
+    }
+    // MPI's displacements are 32-bit numbers too. So each rank in turn sends its part to all others.
+    if (count > 0) {
+      const at = starts[data.place.rank]! * bytesOf(type);
+      const own = new Uint8Array(this.#koffi.view(address, count * bytesOf(type)));
+      new Uint8Array(values.buffer).set(own, at);
+    }
+    for (const [root, count] of counts.entries()) {
+      const at = target + BigInt(starts[root]! * bytesOf(type));
+      this.#transfer({ ...operation, kind: "broadcast", address: at, count, root });
+    }
+    return { values, counts };
+  }
+
+  /** Waits for a transfer. Ends the run if ranks do not come within the limit. */
+  #finish(request: Request, operation: Operation): void {
+    let limit = data.waitLimitSeconds;
+    let waited = 0;
+    let asked: number | undefined;
+    let looks = 0;
+    let rest = SHORTEST_REST_MS;
+    let last = performance.now();
+    while (true) {
+      const before = performance.now();
+      if (this.#mpi.isDone(request)) return;
+      const now = performance.now();
+      if (now - before > MOVED_MS) {
+        looks = 0;
+        rest = SHORTEST_REST_MS;
+      }
+      if (++looks < LOOKS) continue;
+      waited += Math.min((now - last) / 1000, LONGEST_STEP_SECONDS);
+      last = now;
+      const asker = this.#attend();
+      if (asker < (asked === undefined ? Number.POSITIVE_INFINITY : data.place.rank)) {
+        // Another one has waited longer. It is enough if one tells.
+        limit = waited + 2 * ANSWER_SECONDS;
+        asked = undefined;
+      }
+      if (asked === undefined && waited > limit) {
+        this.#rollCall.ask(this.#begun);
+        asked = waited;
+      }
+      if (asked !== undefined) {
+        const isOver = this.#rollCall.isComplete || waited > asked + ANSWER_SECONDS;
+        if (isOver) this.#giveUp(operation, waited);
+      }
+      this.#rest(rest);
+      rest = Math.min(rest * REST_GROWTH, LONGEST_REST_MS);
+    }
+  }
+
+  #giveUp(operation: Operation, waited: number): never {
+    const missing = this.#rollCall.missing(describe(operation), this.#begun, waited);
+    const more = missing.length - MOST_NAMES;
+    const lines =
+      missing.length > 0
+        ? missing.slice(0, MOST_NAMES).concat(more > 0 ? `${more} more have not either` : [])
+        : [
+            `all ranks are in operation ${this.#begun} (${describe(operation)}) for ${Math.round(waited)} s, ` +
+              "but its data does not arrive: look at the network between the hosts",
+          ];
+    const name = nameOf(data.place.rank, this.#peers);
+    lines.push(`${name} ends the run: it has waited longer than ${data.waitLimitSeconds} s`);
+    return this.fail(lines.join("\nclipsmith: "));
+  }
+
+  /**
+   * Takes what the program wants, and answers other ranks.
+   *
+   * @returns the lowest rank that asks which ranks are missing; Infinity if none does
+   */
+  #attend(): number {
+    const status = Atomics.load(data.signals, 1);
+    if (status !== 0) this.#end(status);
+    for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
+      this.#queue.push(got.message as MpiRequest);
+    }
+    return this.#rollCall.attend(this.#begun);
+  }
+
+  #rest(ms: number): void {
+    Atomics.wait(this.#bed, 0, 0, ms);
+  }
+}
+
+/** @throws ClipsmithError when there is no MPI, or another one than the launcher's */
+async function start(): Promise<{ mpi: Mpi; koffi: Koffi }> {
+  const koffi = await loadKoffi();
+  const mpi = await Mpi.load(data.libraries, data.launcher);
+  mpi.init();
+  const { rank, size } = data.place;
+  if (mpi.rank === rank && mpi.size === size) return { mpi, koffi };
+  const seen = `rank ${mpi.rank} of ${mpi.size}`;
+  mpi.finalize();
+  throw new ClipsmithError(
+    `The launcher (${data.launcher}) calls this process rank ${rank} of ${size}, but ${mpi.version} calls it ` +
+      `${seen}: the library does not belong to the launcher. CLIPSMITH_MPI names another one.`,
+  );
+}
+
+async function main(): Promise<void> {
+  let thread: MpiThread;
+  try {
+    const { mpi, koffi } = await start();
+    thread = new MpiThread(mpi, koffi);
+    port.postMessage({ version: mpi.version, peers: thread.meet() } satisfies MpiReply);
+  } catch (error) {
+    const isClipsmith = error instanceof ClipsmithError;
+    port.postMessage({ message: messageOf(error), isClipsmith } satisfies MpiReply);
+    return;
+  }
+  try {
+    thread.run();
+  } catch (error) {
+    thread.fail(messageOf(error));
+  }
+}
+
+await main();
