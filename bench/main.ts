@@ -1,5 +1,6 @@
 /** `npm run bench -- NAME [OPTIONS]`: prints for people, and as its last line one JSON object. */
 import { benchBinding } from "./binding/binding.js";
+import { benchChunks } from "./chunks.js";
 import { benchData } from "./data.js";
 import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
@@ -15,6 +16,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   optimizer: benchOptimizer,
   faults: benchFaults,
   data: benchData,
+  chunks: benchChunks,
 };
 
 const name = process.argv[2] ?? "";

@@ -104,7 +104,6 @@ function randomBatch(clip: CLIP, batchSize: number) {
       stream.normal(),
     ),
     ...(keptPatches < patches && { patchIndices: Int32Array.from(kept.flat()) }),
-    excluded: new Uint8Array(batchSize ** 2),
   };
 }
 

@@ -1,12 +1,8 @@
-import {
-  CLIP,
-  type ClipInputs,
-  type ClipOptions,
-  clipOptionsSchema,
-  type LossOptions,
-} from "../src/clip/index.js";
+import { CLIP, type ClipOptions, clipOptionsSchema, type LossOptions } from "../src/clip/index.js";
 import { concat, type Data, type Tensor } from "../src/graph/index.js";
 import { parameterGradients } from "../src/nn/index.js";
+import { batchFeeds } from "../src/train/batch.js";
+import { batchOf } from "./batch.js";
 import { compare, type Difference, maxMagnitude, tolerances } from "./compare.js";
 import { customEncoders } from "./custom-encoders.js";
 import { type Fixture, float, floats, ints, tensor } from "./fixture.js";
@@ -52,7 +48,7 @@ function sslOptions(described: unknown): Record<string, unknown> {
 
 const knownForward = ["text", "image", "return_loss", "aug_text", "aug_image"];
 
-function lossOptions(fixture: Fixture): LossOptions {
+export function lossOptions(fixture: Fixture): LossOptions {
   const { freeze_image_encoder, freeze_text_encoder, ...rest } = fixture.forward;
   const missing = Object.keys(rest).filter((name) => !knownForward.includes(name));
   if (missing.length > 0) throw new Unsupported(missing.map(camelCase).join(", "));
@@ -112,8 +108,8 @@ async function compareTraining(
   clip: CLIP,
   feeds: Readonly<Record<string, Data>>,
 ): Promise<Difference[]> {
-  const [batch, textLength] = tensor(fixture, "in.text").shape as [number, number];
-  const { inputs, views } = trainingInputs(fixture, clip, batch, textLength);
+  const { batch, batchSize, ...options } = batchOf(fixture, clip);
+  const inputs = clip.inputs(batchSize, { ...options, training: true });
   const { text, image, patchIndices } = inputs;
   const { loss, terms, buffers } = clip.losses(inputs, lossOptions(fixture));
   const together = (first: Tensor, more: readonly Tensor[] = []) =>
@@ -133,7 +129,7 @@ async function compareTraining(
       ...Object.fromEntries([...buffers].map(([name, value]) => [`buffer.${name}`, value])),
     },
     parameterGradients(loss, clip.parameters),
-    { ...feeds, ...views },
+    { ...feeds, ...batchFeeds(batch) },
   );
   // Every rank of a distributed case has the loss of the whole batch.
   const ranks = [...floats(fixture, "out.")].filter(([name]) => /^rank\d+\.loss$/.test(name));
@@ -170,39 +166,6 @@ function eosBack(encoded: Float32Array, fixture: Fixture, { options }: CLIP): Fl
     }
   }
   return moved;
-}
-
-/** The inputs of training, and what the case feeds to them beside text and image. */
-function trainingInputs(fixture: Fixture, clip: CLIP, batch: number, textLength: number) {
-  const count = (prefix: string) =>
-    [...fixture.tensors.keys()].filter((name) => name.startsWith(prefix)).length;
-  const [augTexts, augImages] = [count("in.aug_text."), count("in.aug_image.")];
-  const inputs: ClipInputs = clip.inputs(batch, {
-    textLength,
-    training: true,
-    augTexts,
-    augImages,
-  });
-  const views: Record<string, Data> = {};
-  for (let i = 0; i < augTexts; i++) views[`augText.${i}`] = ints(fixture, `in.aug_text.${i}`);
-  for (let i = 0; i < augImages; i++) views[`augImage.${i}`] = float(fixture, `in.aug_image.${i}`);
-  // Patches are listed in the order of x-clip's passes: those of self-supervision come first.
-  const passes = clip.sslPasses;
-  if (inputs.patchIndices) {
-    const last = passes > 0 ? `in.patch_indices.${passes}` : "in.patch_indices";
-    views.patchIndices = ints(fixture, last);
-  }
-  for (const i of inputs.ssl?.patchIndices?.keys() ?? []) {
-    views[`ssl.patchIndices.${i}`] = ints(fixture, `in.patch_indices.${i}`);
-  }
-  for (const i of inputs.ssl?.views.keys() ?? []) {
-    views[`ssl.views.${i}`] = float(fixture, `in.view${i + 1}`);
-  }
-  if (inputs.mlm) {
-    views["mlm.sequence"] = ints(fixture, "in.mlm_seq");
-    views["mlm.labels"] = ints(fixture, "in.mlm_labels");
-  }
-  return { inputs, views };
 }
 
 /** SimCLR compares rows that are not of length 1, which costs digits. */

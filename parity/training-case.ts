@@ -31,7 +31,6 @@ export async function runTrainingCase(fixture: Fixture, compat?: Compat): Promis
     const batch = {
       text: ints(fixture, `in.text.${i % batches}`),
       image: float(fixture, `in.image.${i % batches}`),
-      excluded: new Uint8Array(batchSize ** 2),
     };
     losses.push((await step.run(batch, { learningRate: lr })).loss);
   }

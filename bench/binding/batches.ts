@@ -30,15 +30,13 @@ export function bindingBatch(step: number, options: BatchOptions): Batch {
     normaliseInto(image.subarray(slot * area, (slot + 1) * area), pixels, format);
   }
   const meanings = scenes.map(meaning);
-  const excluded = new Uint8Array(batchSize * batchSize);
-  for (let text = 0; text < batchSize; text++) {
-    for (let picture = 0; picture < batchSize; picture++) {
-      if (text !== picture && meanings[text] === meanings[picture]) {
-        excluded[text * batchSize + picture] = 1;
-      }
-    }
-  }
-  return { text: tokenizer.encodeBatch(scenes.map(captionOf), textLength), image, excluded };
+  const identities = {
+    pictures: Float64Array.from(meanings, (one) => meanings.indexOf(one)),
+    captions: [],
+    known: new Float64Array(),
+    knownCounts: new Int32Array(batchSize),
+  };
+  return { text: tokenizer.encodeBatch(scenes.map(captionOf), textLength), image, identities };
 }
 
 function drawScenes(step: number, count: number, seed: number): Scene[] {

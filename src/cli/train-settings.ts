@@ -34,6 +34,7 @@ export const shorthands = {
   steps: ["training", "steps"],
   epochs: ["training", "epochs"],
   batchSize: ["training", "batchSize"],
+  chunkSize: ["training", "chunkSize"],
   learningRate: ["training", "learningRate"],
   weightDecay: ["training", "weightDecay"],
   warmupSteps: ["training", "warmupSteps"],

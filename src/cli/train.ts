@@ -72,6 +72,11 @@ export function trainCommand(): Command {
       ).choices(Object.keys(presets)),
     )
     .option("--batch-size <n>", "pictures in a step; default: the preset's, or all", number)
+    .option(
+      "--chunk-size <n>",
+      "pictures encoded at once, to save memory; default: all of a step's",
+      number,
+    )
     .option("--learning-rate <x>", "the highest learning rate; default: the preset's", number)
     .option("--weight-decay <x>", "decay of the weights; default: the preset's", number)
     .option("--warmup-steps <n>", "steps of growing learning rate; default: the preset's", number)

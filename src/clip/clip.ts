@@ -21,79 +21,17 @@ import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
 import { checkOptions, imageSslWeight } from "./check-options.js";
 import { ImageTower } from "./image-tower.js";
+import type { ClipInputs, ImageInputs, InputOptions, TextInputs } from "./inputs.js";
+import type { ImageSide, Losses, LossOptions, LossTerms, TextSide } from "./losses.js";
 import { MaskedLanguageModel } from "./masked-language-model.js";
 import { mlmTokenIds } from "./mlm-options.js";
-import { type ObjectiveTerms, objective, type Views, weighted } from "./objective.js";
+import { objective, weighted } from "./objective.js";
 import { type ClipOptions, clipOptionsSchema, type ResolvedClipOptions } from "./options.js";
 import type { ClipParts, VisualSsl } from "./parts.js";
 import { DownsamplingProjection, LinearProjection, onGrid, shuffledRows } from "./projection.js";
 import { whole } from "./similarity.js";
 import { TextTower } from "./text-tower.js";
-import { SimCLR, SimSiam } from "./visual-ssl/index.js";
-
-/** A batch, as symbolic tensors; {@link CLIP.inputs} makes one. */
-export interface ClipInputs {
-  /** int32 [B, T] */
-  readonly text: Tensor;
-  /** [B, C, H, W] */
-  readonly image: Tensor;
-  /**
-   * int32 [V B, K] for V views of images: patches kept by patch dropout. Absent: all are kept, as in
-   * evaluation.
-   */
-  readonly patchIndices?: Tensor | undefined;
-  /** More views of the texts, each int32 [B, T] (DeCLIP, Li et al., 2021). */
-  readonly augText?: readonly Tensor[] | undefined;
-  /** More views of the images, each [B, C, H, W]. */
-  readonly augImage?: readonly Tensor[] | undefined;
-  /** Masked language modelling: the texts with some words masked, and what those were; int32 [B, T]. */
-  readonly mlm?: { readonly sequence: Tensor; readonly labels: Tensor } | undefined;
-  /** Visual self-supervision: two views of each picture, and the patches kept in each of its passes. */
-  readonly ssl?:
-    | { readonly views: readonly [Tensor, Tensor]; readonly patchIndices?: readonly Tensor[] }
-    | undefined;
-}
-
-/** What {@link CLIP.inputs} may be told. */
-export interface InputOptions {
-  /** Tokens T of a text; default `textSeqLen`. */
-  readonly textLength?: number;
-  /**
-   * Also what only training needs: the patches that patch dropout keeps, and what self-supervision is
-   * about; default false.
-   */
-  readonly training?: boolean;
-  /** How many more views of texts there are; default 0. */
-  readonly augTexts?: number;
-  /** How many more views of images there are; default 0. */
-  readonly augImages?: number;
-}
-
-/** What {@link CLIP.losses} may be told beside the batch. */
-export interface LossOptions {
-  /** Train the text side against a fixed image encoder (LiT, Zhai et al., 2021); default false. */
-  readonly freezeImageEncoder?: boolean;
-  /** Train the image side against a fixed text encoder; default false. */
-  readonly freezeTextEncoder?: boolean;
-  /** bool [B, B] (text, image): pairs that are no negatives. */
-  readonly excluded?: Tensor | undefined;
-}
-
-/** The parts of a loss by name, each before it is weighed. */
-export interface LossTerms extends ObjectiveTerms {
-  /** Masked language modelling. */
-  readonly textSsl?: Tensor;
-  /** Visual self-supervision. */
-  readonly imageSsl?: Tensor;
-}
-
-/** A loss and what it is made of, all scalars. */
-export interface Losses {
-  readonly loss: Tensor;
-  readonly terms: LossTerms;
-  /** What the step makes of buffers, by their names. */
-  readonly buffers: ReadonlyMap<string, Tensor>;
-}
+import { SimCLR, SimSiam, type VisualSslInputs } from "./visual-ssl/index.js";
 
 type ImageProjection = LinearProjection | DownsamplingProjection;
 
@@ -381,50 +319,62 @@ export class CLIP {
    * and `image` alone, this is what a validation asks for.
    */
   losses(inputs: ClipInputs, options: LossOptions = {}): Losses {
-    const updates = new BufferUpdates();
+    const texts = this.textSide(inputs, options);
+    const images = this.imageSide(inputs, options);
+    const views = { texts: texts.views, images: images.views };
     const scalars = { scale: this.logitScale(), bias: this.#bias };
     const terms: LossTerms = {
-      ...objective(this.options, this.#views(inputs, options), scalars, options.excluded),
-      ...(this.#mlm && inputs.mlm && { textSsl: this.#textSsl(this.#mlm, inputs, options) }),
-      ...(this.#visualSsl &&
-        inputs.ssl && {
-          imageSsl: this.#imageSsl(this.#visualSsl, inputs, options, updates),
-        }),
+      ...objective(this.options, views, scalars, options.excluded),
+      ...(texts.textSsl && { textSsl: texts.textSsl }),
+      ...(images.imageSsl && { imageSsl: images.imageSsl }),
     };
-    return { loss: this.#weigh(terms), terms, buffers: updates.values };
+    return { loss: this.#weigh(terms), terms, buffers: images.buffers };
   }
 
-  /** The latents of all views of a batch. */
-  #views(inputs: ClipInputs, options: LossOptions): Views {
-    const { text, image, patchIndices, augText = [], augImage = [] } = inputs;
+  /** What the loss needs of a batch's texts alone. */
+  textSide(inputs: TextInputs, options: LossOptions = {}): TextSide {
+    const { text, augText = [] } = inputs;
     const { extraLatentProjection: extra, useAllTokenEmbeds } = this.options;
     // All views go through an encoder at once.
     const texts = together([text, ...augText]);
-    const encodedText = frozen(
+    const encoded = frozen(
       this.encodeText(texts, useAllTokenEmbeds ? undefined : 1),
       options.freezeTextEncoder,
     );
-    const encodedImage = frozen(
+    const views = (all: Tensor | undefined) => apart(all, 1 + augText.length);
+    const masks = views(this.textMask(texts));
+    const extras = views(extra ? this.textLatentsExtra(encoded) : undefined);
+    return {
+      views: views(this.textLatents(encoded)).map((text, i) => ({
+        text,
+        textExtra: extras[i],
+        textMask: masks[i],
+      })),
+      textSsl: this.#mlm && inputs.mlm && this.#textSsl(this.#mlm, inputs, options),
+    };
+  }
+
+  /** What the loss needs of a batch's images alone. */
+  imageSide(inputs: ImageInputs, options: LossOptions = {}): ImageSide {
+    const { image, patchIndices, augImage = [] } = inputs;
+    const { extraLatentProjection: extra } = this.options;
+    const encoded = frozen(
       this.encodeImage(together([image, ...augImage]), patchIndices),
       options.freezeImageEncoder,
     );
-    const ofTexts = (all: Tensor | undefined) => apart(all, 1 + augText.length);
-    const ofImages = (all: Tensor | undefined) => apart(all, 1 + augImage.length);
-    const textMasks = ofTexts(this.textMask(texts));
-    const textExtras = ofTexts(extra ? this.textLatentsExtra(encodedText) : undefined);
-    const imageExtras = ofImages(
-      extra ? this.imageLatentsExtra(encodedImage, patchIndices) : undefined,
-    );
+    const views = (all: Tensor | undefined) => apart(all, 1 + augImage.length);
+    const extras = views(extra ? this.imageLatentsExtra(encoded, patchIndices) : undefined);
+    const updates = new BufferUpdates();
     return {
-      texts: ofTexts(this.textLatents(encodedText)).map((text, i) => ({
-        text,
-        textExtra: textExtras[i],
-        textMask: textMasks[i],
-      })),
-      images: ofImages(this.imageLatents(encodedImage, patchIndices)).map((image, i) => ({
+      views: views(this.imageLatents(encoded, patchIndices)).map((image, i) => ({
         image,
-        imageExtra: imageExtras[i],
+        imageExtra: extras[i],
       })),
+      imageSsl:
+        this.#visualSsl &&
+        inputs.ssl &&
+        this.#imageSsl(this.#visualSsl, inputs.ssl, options, updates),
+      buffers: updates.values,
     };
   }
 
@@ -432,7 +382,7 @@ export class CLIP {
 
   #textSsl(
     mlm: MaskedLanguageModel,
-    { text, mlm: masked }: ClipInputs,
+    { text, mlm: masked }: TextInputs,
     { freezeTextEncoder }: LossOptions,
   ): Tensor {
     const words = this.#text.encodeWords(masked!.sequence, text);
@@ -441,7 +391,7 @@ export class CLIP {
 
   #imageSsl(
     ssl: VisualSsl,
-    inputs: ClipInputs,
+    inputs: VisualSslInputs,
     { freezeImageEncoder }: LossOptions,
     updates: BufferUpdates,
   ): Tensor {
@@ -451,19 +401,42 @@ export class CLIP {
         this.#image.encodeLayer(visualSslHiddenLayer, image, kept),
         freezeImageEncoder && !compat,
       );
-    return ssl.loss(encode, inputs.ssl!, updates);
+    return ssl.loss(encode, inputs, updates);
   }
 
-  /** x-clip's bookkeeping: what other terms weigh, the contrastive one doesn't; regularisation is added. */
-  #weigh({ contrastive, similarityRegularisation, ...terms }: LossTerms): Tensor {
+  /**
+   * What each of a loss's terms weighs. It is x-clip's bookkeeping: what other terms weigh, the contrastive
+   * one doesn't; regularisation is added.
+   */
+  termWeights(terms: Iterable<keyof LossTerms>): ReadonlyMap<keyof LossTerms, number> {
     const o = this.options;
-    const parts: (readonly [weight: number, term: Tensor])[] = [];
-    if (terms.textSsl) parts.push([o.textSslLossWeight, terms.textSsl]);
-    if (terms.imageSsl) parts.push([imageSslWeight(o), terms.imageSsl]);
-    if (terms.multiview) parts.push([o.multiviewLossWeight, terms.multiview]);
-    const others = parts.reduce((sum, [weight]) => sum + weight, 0);
-    if (similarityRegularisation) parts.push([o.simRegLossWeight, similarityRegularisation]);
-    return weighted([[1 - others, contrastive], ...parts]);
+    const present = new Set(terms);
+    const others = (
+      [
+        ["textSsl", o.textSslLossWeight],
+        ["imageSsl", imageSslWeight(o)],
+        ["multiview", o.multiviewLossWeight],
+      ] as const
+    ).filter(([term]) => present.has(term));
+    const weighed = others.reduce((sum, [, weight]) => sum + weight, 0);
+    return new Map<keyof LossTerms, number>([
+      ["contrastive", 1 - weighed],
+      ...others,
+      ...(present.has("similarityRegularisation")
+        ? ([["similarityRegularisation", o.simRegLossWeight]] as const)
+        : []),
+    ]);
+  }
+
+  #weigh(terms: LossTerms): Tensor {
+    const weights = this.termWeights(Object.keys(terms) as (keyof LossTerms)[]);
+    return weighted([...weights].map(([term, weight]) => [weight, terms[term]!]));
+  }
+
+  /** How many of masked language modelling's labels ask for a word; the loss is their mean. */
+  labelCount(labels: Int32Array): number {
+    const { pad } = mlmTokenIds(this.options, this.options.compat);
+    return labels.reduce((count, label) => count + Number(label !== pad), 0);
   }
 }
 

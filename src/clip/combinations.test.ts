@@ -11,7 +11,8 @@ import {
   type Values,
 } from "../graph/testing.js";
 import { parameterGradients } from "../nn/index.js";
-import { CLIP, type InputOptions } from "./clip.js";
+import { CLIP } from "./clip.js";
+import type { InputOptions } from "./inputs.js";
 import type { ClipOptions } from "./options.js";
 import type { VisualSsl } from "./parts.js";
 

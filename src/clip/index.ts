@@ -3,17 +3,12 @@
  *
  * @module
  */
-export {
-  CLIP,
-  type ClipInputs,
-  type InputOptions,
-  type Losses,
-  type LossOptions,
-  type LossTerms,
-} from "./clip.js";
+export { CLIP } from "./clip.js";
 export { type ContrastiveOptions, contrastiveLoss } from "./contrastive.js";
 export { retrievedSimilarities } from "./hopfield.js";
 export { inferClipOptions } from "./infer-options.js";
+export type { ClipInputs, ImageInputs, InputOptions, TextInputs } from "./inputs.js";
+export type { ImageSide, Losses, LossOptions, LossTerms, TextSide } from "./losses.js";
 export { MaskedLanguageModel, type MaskedLanguageModelOptions } from "./masked-language-model.js";
 export { type MlmOptions, maskedCount, mlmOptions, mlmTokenIds } from "./mlm-options.js";
 export { type ObjectiveScalars, type ObjectiveTerms, objective, type Views } from "./objective.js";

@@ -3,7 +3,8 @@ import { describe, test } from "node:test";
 import { evaluate, graph, input, mean, mul, reshape, type Value } from "../graph/index.js";
 import { assertClose, floats, numbers } from "../graph/testing.js";
 import { parameterGradients } from "../nn/index.js";
-import { CLIP, type ClipInputs } from "./clip.js";
+import { CLIP } from "./clip.js";
+import type { ClipInputs } from "./inputs.js";
 import type { ClipOptions } from "./options.js";
 import { outputOf, parametersOf, tiny } from "./testing.js";
 

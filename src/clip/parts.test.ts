@@ -13,7 +13,8 @@ import {
   type Value,
 } from "../graph/index.js";
 import { assertClose, floats, numbers } from "../graph/testing.js";
-import { CLIP, type ClipInputs } from "./clip.js";
+import { CLIP } from "./clip.js";
+import type { ClipInputs } from "./inputs.js";
 import type { ClipOptions } from "./options.js";
 import type { ClipParts } from "./parts.js";
 import { outputOf, parametersOf, tiny } from "./testing.js";

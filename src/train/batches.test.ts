@@ -1,14 +1,21 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { CLIP } from "../clip/index.js";
-import { openStream, type Sample, type StreamPosition, trainTokenizer } from "../data/index.js";
+import {
+  openStream,
+  type Sample,
+  type SampleStream,
+  type StreamPosition,
+  trainTokenizer,
+} from "../data/index.js";
 import { modelConfigSchema } from "../model/index.js";
+import { type Batch, inMemory } from "./batch.js";
 import { BatchSource, type BatchSourceOptions } from "./batches.js";
+import { excludedPairs, pairMask } from "./identities.js";
 import { SkipLog } from "./skip-log.js";
-import type { Batch } from "./step.js";
 import { colourSamples, colours, type Rgb, savePicture, tinyClip } from "./testing.js";
 
 const LENGTH = 16;
@@ -30,6 +37,12 @@ after(() => rm(root, { recursive: true }));
 interface Chosen extends Partial<BatchSourceOptions> {
   readonly samples?: readonly Sample[];
   readonly position?: StreamPosition;
+}
+
+/** [B, B] (text, image): 1 where a batch's pair is no negative. */
+function excludedOf({ identities, text }: Batch): Uint8Array {
+  const pairs = identities ? excludedPairs(identities) : new Int32Array();
+  return pairMask(pairs, text.length / LENGTH);
 }
 
 let logs = 0;
@@ -67,11 +80,16 @@ async function withSource<T>(
   }
 }
 
+async function wholeBatch(source: BatchSource): Promise<Batch> {
+  const { batch, names } = await source.next();
+  return inMemory(batch, names.length);
+}
+
 /** The first batches. */
 const batchesOf = (options: Chosen, count: number) =>
   withSource(options, async (source) => {
     const batches: Batch[] = [];
-    for (const _ of range(count)) batches.push((await source.next()).batch);
+    for (const _ of range(count)) batches.push(await wholeBatch(source));
     return batches;
   });
 
@@ -180,7 +198,7 @@ test("equal pictures and shared captions are no negatives, and nothing else", as
       for (let image = 0; image < 5; image++) {
         const [a, b] = [owners[text]!, owners[image]!];
         const same = a !== b && ((a < 2 && b < 2) || list[b]!.captions.includes(caption));
-        assert.equal(batch.excluded[text * 5 + image], Number(same), `${caption} with ${b}`);
+        assert.equal(excludedOf(batch)[text * 5 + image], Number(same), `${caption} with ${b}`);
         if (a === 3) drawn.add(caption);
       }
     }
@@ -194,7 +212,7 @@ test("a sample that comes twice in a batch is no negative of itself", async () =
   for (const text of range(4)) {
     for (const image of range(4)) {
       const same = text !== image && captions[text] === captions[image];
-      assert.equal(batch!.excluded[text * 4 + image], Number(same));
+      assert.equal(excludedOf(batch!)[text * 4 + image], Number(same));
     }
   }
 });
@@ -219,7 +237,7 @@ describe("pictures that cannot be read", () => {
     const [batches, summary] = await withSource({ samples: mixed }, async (source, log) => {
       assert.equal(log.summary.count, 0);
       const batches: Batch[] = [];
-      for (const _ of range(20)) batches.push((await source.next()).batch);
+      for (const _ of range(20)) batches.push(await wholeBatch(source));
       return [batches, log.summary] as const;
     });
     const captions = batches.flatMap(captionsOf);
@@ -232,7 +250,7 @@ describe("pictures that cannot be read", () => {
       for (const [i, name] of names.entries()) {
         assert.deepEqual(coloursOf(batch)[i], colours[name], name);
         for (const [j, other] of names.entries()) {
-          assert.equal(batch.excluded[i * 3 + j], Number(i !== j && name === other));
+          assert.equal(excludedOf(batch)[i * 3 + j], Number(i !== j && name === other));
         }
       }
     }
@@ -266,7 +284,7 @@ test("duplicates are negatives of each other where that is asked for", async () 
   ] as const) {
     const [batch] = await batchesOf({ samples: twins, excludeDuplicates }, 1);
     assert.equal(
-      batch!.excluded.reduce((sum, mark) => sum + mark, 0),
+      excludedOf(batch!).reduce((sum, mark) => sum + mark, 0),
       marks,
     );
   }
@@ -307,15 +325,15 @@ test("captions are put into templates and lose words, drawn anew each time, view
   const batches = await batchesOf(options, 12);
   const seen = new Set<string>();
   let differing = 0;
-  for (const { text, augText, excluded, ...batch } of batches) {
+  for (const { text, augText, ...batch } of batches) {
     const [first, second] = [text, augText![0]!].map((view) =>
-      captionsOf({ ...batch, excluded, text: view }),
+      captionsOf({ ...batch, text: view }),
     );
     for (const caption of [...first!, ...second!]) seen.add(caption);
     differing += first!.filter((caption, i) => caption !== second![i]).length;
     // What captions say counts, not how they are worded: two say the same.
     assert.equal(
-      excluded.reduce((sum, mark) => sum + mark, 0),
+      excludedOf({ ...batch, text }).reduce((sum, mark) => sum + mark, 0),
       2,
     );
   }
@@ -406,7 +424,7 @@ describe("more views", () => {
             list[owners[image]!]!.captions.includes(caption),
           );
           const expected = Number(text !== image && described);
-          assert.equal(batch.excluded[text * 4 + image], expected, `${first[text]}, ${image}`);
+          assert.equal(excludedOf(batch)[text * 4 + image], expected, `${first[text]}, ${image}`);
         }
       }
     }
@@ -423,8 +441,8 @@ describe("more views", () => {
     const [batch] = await batchesOf({ samples: dim, augment, augImages: 2 }, 1);
     assert.equal(batch!.augImage?.length, 2);
     const all = [batch!.image, ...batch!.augImage!].map((image) => coloursOf({ ...batch!, image }));
+    assert.equal(new Set(all.map((view) => view.join())).size, 3);
     for (const row of range(3)) {
-      assert.equal(new Set(all.map((view) => view[row]!.join())).size, 3);
       // Brightness leaves the ratio of colours.
       const ratios = all.map((view) => view[row]![1]! / view[row]![0]!);
       for (const ratio of ratios) assert.ok(Math.abs(ratio - ratios[0]!) < 0.05, ratios.join());
@@ -435,7 +453,12 @@ describe("more views", () => {
 
   test("are left out where nobody asks for them", async () => {
     const [batch] = await batchesOf({}, 1);
-    assert.deepEqual(Object.keys(batch!).toSorted(), ["excluded", "image", "patchIndices", "text"]);
+    assert.deepEqual(Object.keys(batch!).toSorted(), [
+      "identities",
+      "image",
+      "patchIndices",
+      "text",
+    ]);
   });
 });
 
@@ -581,4 +604,50 @@ test("causal texts end with the tokenizer's end, also where they are cut", async
     }
   }
   assert.ok(lengths.has(LENGTH - 1) && lengths.size > 1);
+});
+
+test("batches in chunks are those at once, whatever cannot be read", async () => {
+  const missing = { picture: join(root, "gone.png"), captions: ["gone"] };
+  const [clip, ssl] = [{ useMlm: true, useVisualSsl: true }, { flip: 0.5 }];
+  const options = {
+    samples: [...samples, missing],
+    batchSize: 5,
+    augImages: 1,
+    augTexts: 1,
+    augment: { crop: [0.5, 1] as [number, number] },
+    sslAugment: ssl,
+    clip: new CLIP({ ...config.clip, ...clip, visualPatchDropout: 0.5 }),
+  };
+  const whole = await batchesOf(options, 4);
+  for (const chunkSize of [1, 2, 3]) {
+    assert.deepEqual(
+      await batchesOf({ ...options, chunkSize }, 4),
+      whole,
+      `chunks of ${chunkSize}`,
+    );
+  }
+});
+
+test("a picture of a batch in chunks that cannot be read a second time is named", async () => {
+  const bytes = await readFile(samples[0]!.picture as string);
+  const list = [{ ...samples[0]!, picture: bytes, name: "its name" }, samples[1]!];
+  const plain = openStream({ sources: [samples.slice(0, 2)], seed: 1 });
+  let place = 0;
+  const stream: SampleStream = {
+    position: plain.position,
+    next: async () => ({ name: "other", ...list[place++ % 2]!, epoch: 0 }),
+    close: () => plain.close(),
+  };
+  await withSource({ stream, batchSize: 2, chunkSize: 1 }, async (source) => {
+    const { batch, names } = await source.next();
+    assert.ok("pictures" in batch);
+    await inMemory(batch, 2);
+    bytes.fill(0);
+    const at = names.indexOf("its name");
+    await batch.pictures([1 - at, 2 - at]);
+    await assert.rejects(batch.pictures([at, at + 1]), {
+      name: "ClipsmithError",
+      message: /^its name could be read when its batch began, and cannot any more: .*Leave a/,
+    });
+  });
 });

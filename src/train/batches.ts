@@ -5,6 +5,7 @@ import {
   type CaptionChanges,
   changeCaption,
   drawMask,
+  type LoadedPictures,
   maskTokens,
   PictureLoader,
   type PictureRequest,
@@ -17,10 +18,19 @@ import {
   withoutOneWord,
 } from "../data/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
+import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
+import {
+  type Batch,
+  type BatchPictures,
+  type ChunkedBatch,
+  evenChunks,
+  type Range,
+  withPictures,
+} from "./batch.js";
 import { DecodedSamplesReader } from "./decoded-samples.js";
+import { identitiesOf } from "./identities.js";
 import type { SkipLog } from "./skip-log.js";
-import type { Batch } from "./step.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions {
@@ -31,6 +41,8 @@ export interface BatchSourceOptions {
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
   readonly batchSize: number;
+  /** Most pairs whose pictures are in memory at once; default: all of a batch. */
+  readonly chunkSize?: number | undefined;
   readonly seed: number;
   readonly augment: AugmentOptions;
   /** Changes of the two views that visual self-supervision compares. */
@@ -56,7 +68,7 @@ export interface BatchSourceOptions {
 
 /** A batch, and where the stream of samples stands after it. */
 export interface PreparedBatch {
-  readonly batch: Batch;
+  readonly batch: Batch | ChunkedBatch;
   /** Of its samples. */
   readonly names: readonly string[];
   readonly position: StreamPosition;
@@ -76,6 +88,7 @@ export class BatchSource {
   readonly #options: BatchSourceOptions;
   readonly #loader: PictureLoader;
   readonly #samples: DecodedSamplesReader;
+  readonly #chunks: readonly Range[];
   /** Samples that have the same captions, by those captions. */
   readonly #alike = new Map<string, Sample[]>();
   #step: number;
@@ -88,12 +101,15 @@ export class BatchSource {
     const format = pictureFormat(options.config);
     const views = [...Array<AugmentOptions>(augImages).fill(augment), ...ssl];
     this.#loader = new PictureLoader({ ...format, workers, maxPixels, augment, views });
-    const pixels = batchSize * format.channels * format.size ** 2 * (1 + views.length);
+    const { chunkSize = batchSize } = options;
+    this.#chunks = evenChunks(batchSize, chunkSize);
+    const count = Math.min(chunkSize, batchSize);
+    const pixels = count * format.channels * format.size ** 2 * (1 + views.length);
     this.#samples = new DecodedSamplesReader({
       stream: options.stream,
       loader: this.#loader,
       requestOf: (sample) => this.#requestOf(sample),
-      count: batchSize,
+      count,
       ahead: Math.max(1, Math.min(MOST_AHEAD, Math.floor(AHEAD_BYTES / (4 * pixels)))),
       log: options.log,
     });
@@ -114,7 +130,7 @@ export class BatchSource {
    */
   async next(): Promise<PreparedBatch> {
     const { seed, clip, augImages, excludeDuplicates } = this.#options;
-    const { samples, position, pixels, views, fingerprints } = await this.#samples.next();
+    const { samples, position, fingerprints, pictures } = await this.#nextSamples();
     const step = this.#step++;
     const captionStream = random(seed, "caption", step);
     const captions = samples.map(
@@ -123,21 +139,69 @@ export class BatchSource {
     const text = this.#encode(captions, step, 0);
     const moreCaptions = this.#moreCaptions(samples, captions, step);
     const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
-    const batch: Batch = {
+    const sslPatches = this.#sslPatches(samples.length, step);
+    const batch: Omit<ChunkedBatch, "pictures"> = {
       text,
-      image: pixels,
       ...(patchIndices && { patchIndices }),
       ...(moreCaptions.length > 0 && {
         augText: moreCaptions.map((view, i) => this.#encode(view, step, i + 1)),
       }),
-      ...(augImages > 0 && { augImage: views.slice(0, augImages) }),
       ...(clip.options.useMlm && { mlm: this.#masked(text, step) }),
-      ...(clip.sslPasses > 0 && { ssl: this.#ssl(views.slice(augImages), samples.length, step) }),
-      excluded: excludeDuplicates
-        ? samePairs(samples, [captions, ...moreCaptions], fingerprints)
-        : new Uint8Array(samples.length ** 2),
+      ...(sslPatches && { ssl: { patchIndices: sslPatches } }),
+      ...(excludeDuplicates && {
+        identities: identitiesOf(samples, [captions, ...moreCaptions], fingerprints),
+      }),
     };
-    return { batch, names: samples.map(({ name }) => name), position };
+    const names = samples.map(({ name }) => name);
+    const again = (range: Range) => this.#again(samples.slice(...range));
+    return {
+      batch: pictures ? withPictures(batch, pictures) : { ...batch, pictures: again },
+      names,
+      position,
+    };
+  }
+
+  /** The samples of a batch, and their pictures if a batch is one chunk. */
+  async #nextSamples() {
+    const [first, ...more] = this.#chunks as readonly [Range, ...Range[]];
+    const whole = await this.#samples.next(first[1] - first[0]);
+    if (more.length === 0) return { ...whole, pictures: this.#picturesOf(whole) };
+    // Pictures are decoded here to know which can be, and dropped: {@link #again}.
+    const samples = [...whole.samples];
+    const fingerprints = [...whole.fingerprints];
+    let { position } = whole;
+    for (const [start, end] of more) {
+      const next = await this.#samples.next(end - start);
+      samples.push(...next.samples);
+      fingerprints.push(...next.fingerprints);
+      ({ position } = next);
+    }
+    return {
+      samples,
+      fingerprints: Float64Array.from(fingerprints),
+      position,
+      pictures: undefined,
+    };
+  }
+
+  #picturesOf({ pixels, views }: Pick<LoadedPictures, "pixels" | "views">): BatchPictures {
+    const { augImages, clip } = this.#options;
+    return {
+      image: pixels,
+      ...(augImages > 0 && { augImage: views.slice(0, augImages) }),
+      ...(clip.sslPasses > 0 && { ssl: { views: views.slice(augImages) } }),
+    };
+  }
+
+  /** Pictures once more: a change depends on the sample and its epoch alone, so they are the same. */
+  async #again(samples: readonly StreamedSample[]): Promise<BatchPictures> {
+    const loaded = await this.#loader.load(samples.map((sample) => this.#requestOf(sample)));
+    const [failed] = loaded.failed;
+    if (failed === undefined) return this.#picturesOf(loaded);
+    throw new ClipsmithError(
+      `${samples[failed.index]!.name} could be read when its batch began, and cannot any more: ` +
+        `${failed.reason} Leave a collection as it is while it is trained on.`,
+    );
   }
 
   /** The tokens of a view's texts, which are changed first. */
@@ -177,14 +241,14 @@ export class BatchSource {
     return maskTokens(text, textSeqLen, clip.options, draws, compat);
   }
 
-  /** The views that visual self-supervision compares, and the patches kept in each of its passes. */
-  #ssl(views: readonly Float32Array[], count: number, step: number): NonNullable<Batch["ssl"]> {
+  /** The patches kept in each pass of visual self-supervision. */
+  #sslPatches(count: number, step: number): Int32Array[] | undefined {
     const { clip } = this.#options;
-    const patchIndices = Array.from({ length: clip.sslPasses }, (_, pass) =>
-      this.#patchIndices(count, step, `ssl patches ${pass}`),
+    if (clip.sslPasses === 0 || clip.keptPatches === clip.patches) return undefined;
+    return Array.from(
+      { length: clip.sslPasses },
+      (_, pass) => this.#patchIndices(count, step, `ssl patches ${pass}`)!,
     );
-    const dropped = patchIndices.filter((indices) => indices !== undefined);
-    return { views, ...(dropped.length > 0 && { patchIndices: dropped }) };
   }
 
   /** Ends what reads samples and pictures. */
@@ -227,28 +291,4 @@ export class BatchSource {
 
 function captionKey({ captions }: Pick<Sample, "captions">): string {
   return captions.join("\n");
-}
-
-/**
- * Marks pairs (text, image) of different samples that nevertheless belong together: a view's caption is
- * also one of the other picture's, or the pictures are equal.
- */
-export function samePairs(
-  samples: readonly Pick<StreamedSample, "captions">[],
-  views: readonly (readonly string[])[],
-  fingerprints: Float64Array,
-): Uint8Array {
-  const count = samples.length;
-  const captionSets = new Map(samples.map(({ captions }) => [captions, new Set(captions)]));
-  const marks = new Uint8Array(count * count);
-  for (let text = 0; text < count; text++) {
-    for (let image = 0; image < count; image++) {
-      if (text === image) continue;
-      const same =
-        fingerprints[text] === fingerprints[image] ||
-        views.some((captions) => captionSets.get(samples[image]!.captions)!.has(captions[text]!));
-      if (same) marks[text * count + image] = 1;
-    }
-  }
-  return marks;
 }

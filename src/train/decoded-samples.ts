@@ -20,7 +20,7 @@ export interface DecodedSamplesOptions {
   readonly stream: SampleStream;
   readonly loader: PictureLoader;
   readonly requestOf: (sample: StreamedSample) => PictureRequest;
-  /** How many samples {@link DecodedSamplesReader.next} gives. */
+  /** How many samples are decoded together, and at most asked for at once. */
   readonly count: number;
   /** How many times as many are decoded ahead of need, at most. */
   readonly ahead: number;
@@ -62,13 +62,13 @@ export class DecodedSamplesReader {
   }
 
   /**
-   * The next samples.
+   * The next samples, as many as are decoded together unless told otherwise.
    *
    * @throws ClipsmithError when the stream fails, or too much is skipped
    */
-  async next(): Promise<DecodedSamples> {
+  async next(count = this.#options.count): Promise<DecodedSamples> {
     const picks: Pick[] = [];
-    while (picks.length < this.#options.count) picks.push((await this.#picks.next()).value);
+    while (picks.length < count) picks.push((await this.#picks.next()).value);
     return gather(picks);
   }
 

@@ -3,6 +3,8 @@
  *
  * @module
  */
+export type { Batch } from "./batch.js";
+export type { Identities } from "./identities.js";
 export { type Metrics, readMetrics } from "./metrics.js";
 export { Optimizer, type OptimizerKind, type OptimizerOptions } from "./optimizer.js";
 export { changeableOptions, type TrainingOptions, trainingOptionsSchema } from "./options.js";
@@ -13,7 +15,7 @@ export { runFiles } from "./run-folder.js";
 export { learningRateAt, type ScheduleOptions } from "./schedule.js";
 export type { SkippedSummary } from "./skip-log.js";
 export type { NewRun } from "./start-run.js";
-export { type Batch, type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
+export { type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
 export type { Band } from "./tile-pass.js";
 export {
   type BatchLatents,

@@ -59,6 +59,16 @@ export const trainingOptionsSchema = z.strictObject({
   dropLast: z.boolean().default(false),
   /** Pairs in a batch B. */
   batchSize: z.int().min(2).default(256),
+  /**
+   * Most pairs that the encoders see at once: larger batches take as little memory, and one more forward
+   * pass (GradCache, Gao et al., 2021). Default: the whole batch at once.
+   */
+  chunkSize: z.int().positive().optional(),
+  /**
+   * Of a batch in chunks: rows and columns of the similarities that are in memory at once (Inf-CL, Cheng
+   * et al., 2024).
+   */
+  tileSize: z.int().positive().default(1024),
   /** How often each of several sources is drawn from, as parts of their sum; default: all alike. */
   sourceWeights: z.array(z.number().positive()).optional(),
   /** Samples of a source in shards that are shuffled together; two such blocks are in memory. */

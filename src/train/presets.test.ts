@@ -51,7 +51,6 @@ test("the smallest preset takes a step", async () => {
       text: Int32Array.from({ length: batchSize * textLength }, () => 1 + stream.integer(299)),
       image: Float32Array.from({ length: batchSize * 3 * 64 * 64 }, () => stream.normal()),
       patchIndices: Int32Array.from({ length: batchSize * clip.keptPatches }, (_, i) => i % 64),
-      excluded: new Uint8Array(batchSize * batchSize),
     },
     { learningRate: training.learningRate },
   );

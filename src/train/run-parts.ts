@@ -90,6 +90,7 @@ function openBatches(
     config,
     tokenizer,
     batchSize,
+    chunkSize: training.chunkSize,
     seed: training.seed,
     augment: training.augment,
     sslAugment: training.sslAugment,
@@ -134,6 +135,8 @@ async function compileStep(
       ...(ema !== undefined && { ema }),
     },
     frozen: groups.frozen,
+    ...(training.chunkSize !== undefined && { chunkSize: training.chunkSize }),
+    tileSize: training.tileSize,
     loss: { freezeImageEncoder, freezeTextEncoder },
     ...(runtime && { runtime }),
   });

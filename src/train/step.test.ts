@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CLIP, type ClipOptions } from "../clip/index.js";
-import { evaluate, graph, input, type Value } from "../graph/index.js";
+import { evaluate, graph, type Value } from "../graph/index.js";
 import { assertClose } from "../graph/testing.js";
 import { initialize } from "../nn/index.js";
 import { random } from "../util/random.js";
-import { type Batch, TrainingStep, type TrainingStepOptions } from "./step.js";
+import type { Batch } from "./batch.js";
+import { TrainingStep, type TrainingStepOptions } from "./step.js";
 import { tinyClip } from "./testing.js";
 
 const BATCH = 3;
@@ -40,7 +41,6 @@ function batchOf(clip: CLIP): Batch {
   return {
     text: Int32Array.from({ length: BATCH * LENGTH }, () => stream.integer(20)),
     image: Float32Array.from({ length: BATCH * 192 }, () => stream.normal()),
-    excluded: new Uint8Array(BATCH * BATCH),
     ...(drops && {
       patchIndices: Int32Array.from({ length: BATCH * clip.keptPatches }, (_, i) => i % 2),
     }),
@@ -142,9 +142,14 @@ for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
 test("an excluded pair is left out of the loss", () =>
   withStep({}, undefined, async (step, clip) => {
     const batch = batchOf(clip);
-    // Everything but the matching pairs: nothing is left to tell them from.
-    const excluded = Uint8Array.from({ length: 9 }, (_, i) => Number(i % 4 !== 0));
-    const { loss } = await step.run({ ...batch, excluded }, { learningRate: 1e-3 });
+    // All pictures are the same: nothing is left to tell a pair from.
+    const identities = {
+      pictures: new Float64Array(BATCH),
+      captions: [],
+      known: new Float64Array(),
+      knownCounts: new Int32Array(BATCH),
+    };
+    const { loss } = await step.run({ ...batch, identities }, { learningRate: 1e-3 });
     assert.ok(Math.abs(loss) < 1e-6, `loss ${loss}`);
   }));
 
@@ -192,11 +197,9 @@ for (const options of [
           ...batch.ssl!.patchIndices!.map(
             (indices, i) => [`ssl.patchIndices.${i}`, patches(indices)] as const,
           ),
-          ["excluded", value(batch.excluded, [BATCH, BATCH], "bool")],
         ]);
-        const excluded = input("excluded", [BATCH, BATCH], "bool");
         const inputs = clip.inputs(BATCH, { training: true, textLength: LENGTH, ...views });
-        const { loss, terms, buffers } = clip.losses(inputs, { excluded });
+        const { loss, terms, buffers } = clip.losses(inputs);
         assert.deepEqual(Object.keys(result.terms), Object.keys(terms));
         assert.equal(Object.keys(terms).length, 5);
         const expected = evaluate(graph({ total: loss, ...terms }), values);

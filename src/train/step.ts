@@ -1,168 +1,88 @@
-import type { CLIP, LossOptions } from "../clip/index.js";
-import { type Data, graph, input, type Tensor } from "../graph/index.js";
-import { parameterGradients } from "../nn/index.js";
-import { Program, type RuntimeOptions } from "../runtime/index.js";
+import type { Batch, ChunkedBatch } from "./batch.js";
+import { ChunkedGradients } from "./chunked-gradients.js";
+import { FusedGradients } from "./fused-gradients.js";
+import type { Arrays, FoundLoss, LossGradients, LossGradientsOptions } from "./loss-gradients.js";
 import { Optimizer, type OptimizerOptions, type StepOptions } from "./optimizer.js";
 
-/** A batch of B pairs, as arrays. */
-export interface Batch {
-  /** [B, T] */
-  readonly text: Int32Array;
-  /** [B, C, H, W] */
-  readonly image: Float32Array;
-  /** [V B, K] for V views of pictures; present where the model drops patches. */
-  readonly patchIndices?: Int32Array;
-  /** More views of the texts, as `text`. */
-  readonly augText?: readonly Int32Array[];
-  /** More views of the pictures, as `image`. */
-  readonly augImage?: readonly Float32Array[];
-  /** Texts to be guessed at, as `text`; present for masked language modelling. */
-  readonly mlm?: { readonly sequence: Int32Array; readonly labels: Int32Array };
-  /** Two views of each picture, as `image`, and the patches kept; present for visual self-supervision. */
-  readonly ssl?: {
-    readonly views: readonly Float32Array[];
-    readonly patchIndices?: readonly Int32Array[];
-  };
-  /** [B, B] (text, image): 1 where the pair is no negative. */
-  readonly excluded: Uint8Array;
-}
-
 /** What a step found. */
-export interface StepResult {
-  readonly loss: number;
-  /** The parts of the loss by name, before they are weighed. */
-  readonly terms: Readonly<Record<string, number>>;
+export interface StepResult extends FoundLoss {
   /** Global norm of the gradients before clipping; nothing was learnt if it is not finite. */
   readonly gradientNorm: number;
 }
 
 /** What {@link TrainingStep.compile} needs. */
-export interface TrainingStepOptions {
-  readonly clip: CLIP;
-  readonly batchSize: number;
-  readonly textLength: number;
-  /** How many more views of texts and pictures a batch has; default 0. */
-  readonly augTexts?: number;
-  readonly augImages?: number;
+export interface TrainingStepOptions extends LossGradientsOptions {
   /** Starting values by name. */
-  readonly weights: ReadonlyMap<string, Float32Array>;
+  readonly weights: Arrays;
   readonly optimizer?: OptimizerOptions;
-  /** Names of parameters that are never learnt: no gradients are computed for them. Default: none. */
-  readonly frozen?: ReadonlySet<string>;
-  readonly loss?: Omit<LossOptions, "excluded">;
-  readonly runtime?: RuntimeOptions;
+  /** Most pairs that the encoders see at once; default: all of a batch. */
+  readonly chunkSize?: number;
+  /** See {@link ChunkedGradientsOptions.tileSize}. */
+  readonly tileSize?: number;
 }
 
-const gradientOf = (name: string) => `gradient of ${name}`;
-const newValueOf = (name: string) => `new value of ${name}`;
-const termOf = (name: string) => `term ${name}`;
-
-/** Forward, backward and update for batches of one size: loss and gradients are one program. */
+/** Forward, backward and update for batches of one size. */
 export class TrainingStep {
   readonly optimizer: Optimizer;
   /**
    * Values that no gradient changes, by name: batch norm's statistics, for example, and parameters that
    * are frozen or that the loss does not depend on.
    */
-  readonly buffers: ReadonlyMap<string, Float32Array>;
-  readonly #program: Program;
-  readonly #terms: readonly string[];
-  readonly #feeds: Readonly<Record<string, Data>>;
-  /** The optimizer's own memory, which the program writes gradients into. */
-  readonly #into: Readonly<Record<string, Data>>;
-  /** Where the program writes buffers' new values: they count only if the step does. */
-  readonly #newBuffers: ReadonlyMap<string, Float32Array>;
+  readonly buffers: Arrays;
+  readonly #lossGradients: LossGradients;
+  /** Buffers' new values, which count only if the step does. */
+  readonly #newBuffers: Arrays;
 
-  private constructor(
-    program: Program,
-    optimizer: Optimizer,
-    buffers: ReadonlyMap<string, Float32Array>,
-    changed: ReadonlySet<string>,
-    terms: readonly string[],
-  ) {
+  private constructor(lossGradients: LossGradients, optimizer: Optimizer, buffers: Arrays) {
     this.optimizer = optimizer;
     this.buffers = buffers;
-    this.#program = program;
-    this.#terms = terms;
-    this.#feeds = Object.fromEntries([...buffers, ...optimizer.parameters]);
+    this.#lossGradients = lossGradients;
     this.#newBuffers = new Map(
-      [...changed].map((name) => [name, new Float32Array(buffers.get(name)!.length)]),
+      [...lossGradients.changed].map((name) => [name, new Float32Array(buffers.get(name)!.length)]),
     );
-    this.#into = Object.fromEntries([
-      ...[...optimizer.gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
-      ...[...this.#newBuffers].map(([name, values]) => [newValueOf(name), values] as const),
-    ]);
   }
 
+  /** Compiles the step: one program where a batch is one chunk, else see {@link ChunkedGradients}. */
   static async compile(options: TrainingStepOptions): Promise<TrainingStep> {
-    const { clip, batchSize, textLength, weights, frozen, runtime } = options;
-    const { augTexts = 0, augImages = 0 } = options;
-    const inputs = clip.inputs(batchSize, { textLength, training: true, augTexts, augImages });
-    const excluded = input("excluded", [batchSize, batchSize], "bool");
-    const { loss, terms, buffers: changed } = clip.losses(inputs, { ...options.loss, excluded });
-    const thawed = [...clip.parameters].filter(([name]) => !frozen?.has(name));
-    const gradients = parameterGradients(loss, new Map(thawed));
-    const outputs: (readonly [string, Tensor])[] = [
-      ...Object.entries(terms).map(([name, term]) => [termOf(name), term] as const),
-      ...[...gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
-      ...[...changed].map(([name, value]) => [newValueOf(name), value] as const),
-    ];
-    const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
+    const { clip, batchSize, weights, chunkSize = batchSize } = options;
+    const lossGradients =
+      chunkSize < batchSize
+        ? await ChunkedGradients.compile({ ...options, chunkSize })
+        : await FusedGradients.compile(options);
     const values = new Map<string, { shape: readonly number[]; values: Float32Array }>();
     const buffers = new Map<string, Float32Array>();
     for (const [name, { shape }] of clip.parameters) {
-      if (gradients.has(name)) values.set(name, { shape, values: weights.get(name)! });
+      if (lossGradients.learnt.has(name)) values.set(name, { shape, values: weights.get(name)! });
       else buffers.set(name, weights.get(name)!.slice());
     }
-    return new TrainingStep(
-      program,
-      new Optimizer(values, options.optimizer),
-      buffers,
-      new Set(changed.keys()),
-      Object.keys(terms),
-    );
+    return new TrainingStep(lossGradients, new Optimizer(values, options.optimizer), buffers);
   }
 
   /**
    * Learns from one batch. Where loss or gradients are not finite, nothing is learnt.
    */
-  async run(batch: Batch, options: StepOptions): Promise<StepResult> {
-    const found = await this.#program.run({ ...this.#feeds, ...batchFeeds(batch) }, this.#into);
-    const scalar = (name: string) => (found[name] as Float32Array)[0]!;
-    const loss = scalar("loss");
-    const terms = Object.fromEntries(this.#terms.map((name) => [name, scalar(termOf(name))]));
-    if (!Number.isFinite(loss)) return { loss, terms, gradientNorm: Number.NaN };
+  async run(batch: Batch | ChunkedBatch, options: StepOptions): Promise<StepResult> {
+    const { gradients } = this.optimizer;
+    const found = await this.#lossGradients.run(batch, this.weights, gradients, this.#newBuffers);
+    if (!Number.isFinite(found.loss)) return { ...found, gradientNorm: Number.NaN };
     const { gradientNorm } = this.optimizer.step(options);
     if (Number.isFinite(gradientNorm)) {
       for (const [name, values] of this.#newBuffers) this.buffers.get(name)!.set(values);
     }
-    return { loss, terms, gradientNorm };
+    return { ...found, gradientNorm };
   }
 
   /** All values of the model as they are being trained, by name; views that the next step changes. */
-  get weights(): ReadonlyMap<string, Float32Array> {
+  get weights(): Arrays {
     return new Map([...this.buffers, ...this.optimizer.parameters]);
   }
 
   /** As `weights`, but running means where the optimizer keeps them: what a model should be made of. */
-  get averagedWeights(): ReadonlyMap<string, Float32Array> {
+  get averagedWeights(): Arrays {
     return new Map([...this.weights, ...(this.optimizer.means ?? [])]);
   }
 
   async release(): Promise<void> {
-    await this.#program.release();
+    await this.#lossGradients.release();
   }
-}
-
-/** A batch's arrays by the names of {@link CLIP.inputs}: `ssl.views.0` for the first of `ssl.views`. */
-function batchFeeds(batch: Batch): Record<string, Data> {
-  const feeds: Record<string, Data> = {};
-  const collect = (name: string, value: unknown): void => {
-    if (ArrayBuffer.isView(value)) feeds[name] = value as Data;
-    else if (typeof value === "object" && value !== null) {
-      for (const [key, part] of Object.entries(value)) collect(`${name}.${key}`, part);
-    }
-  };
-  for (const [name, value] of Object.entries(batch)) collect(name, value);
-  return feeds;
 }

@@ -6,8 +6,8 @@ import { graph, input } from "../graph/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
 import { Program, type RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { samePairs } from "./batches.js";
 import type { ValidationMetric } from "./early-stop.js";
+import { excludedPairs, identitiesOf, pairMask } from "./identities.js";
 
 /** What {@link Validation.open} is told. */
 export interface ValidationOptions {
@@ -107,7 +107,7 @@ export class Validation {
         ...feeds,
         text: tokenizer.encodeBatch(captions, config.clip.textSeqLen, textEncoding(config)),
         image: pixels,
-        excluded: samePairs(batch, [captions], fingerprints),
+        excluded: pairMask(excludedPairs(identitiesOf(batch, [captions], fingerprints)), size),
       });
       if (from === start) lossSum += (found.loss as Float32Array)[0]!;
       texts.set(found.texts as Float32Array, from * width);

@@ -1,0 +1,274 @@
+import { CLIP, type LossTerms } from "../clip/index.js";
+import { type Data, elementCount } from "../graph/index.js";
+import { ClipsmithError } from "../util/errors.js";
+import {
+  type Batch,
+  batchFeeds,
+  type ChunkedBatch,
+  chunkFeeds,
+  evenChunks,
+  inChunks,
+  type Range,
+  rowsOf,
+} from "./batch.js";
+import { excludedPairs } from "./identities.js";
+import { flatViews, type Latents, viewsOf } from "./latents.js";
+import type { Arrays, FoundLoss, LossGradients, LossGradientsOptions } from "./loss-gradients.js";
+import { imageGraph, Side, textGraph } from "./side.js";
+import { TiledObjective } from "./tiled-objective.js";
+
+/** What {@link ChunkedGradients} needs. */
+export interface ChunkedGradientsOptions extends LossGradientsOptions {
+  /** Most pairs that the encoders see at once. */
+  readonly chunkSize: number;
+  /** See {@link TiledObjective.open}. */
+  readonly tileSize?: number;
+}
+
+/** A chunk of a batch. */
+interface Chunk {
+  readonly range: Range;
+  readonly rows: number;
+  /** What it feeds to a side. */
+  feeds(side: Side): Promise<Readonly<Record<string, Data>>>;
+}
+
+/**
+ * A batch's loss and gradients in three graphs, in the memory of a chunk (GradCache, Gao et al., 2021):
+ * every chunk is encoded, the objective gives the gradients of all latents, and every chunk is run again
+ * to pull them back to the parameters. The gradients are those of the whole batch.
+ *
+ * Two things are of the chunk, because they compare pictures inside a pass: batch norm's statistics, and
+ * SimCLR's negatives.
+ */
+export class ChunkedGradients implements LossGradients {
+  readonly learnt: ReadonlySet<string>;
+  readonly changed: ReadonlySet<string>;
+  readonly #options: ChunkedGradientsOptions;
+  readonly #terms: readonly (keyof LossTerms)[];
+  readonly #texts: Side;
+  readonly #images: Side;
+  readonly #objective: TiledObjective;
+  /** A chunk's gradients, until they are added to those of the chunks before it. */
+  readonly #ofChunk: Arrays;
+
+  private constructor(options: ChunkedGradientsOptions, objective: TiledObjective) {
+    const { clip, frozen, runtime, loss = {} } = options;
+    const { textLength, augTexts = 0, augImages = 0 } = options;
+    const learnable = [...clip.parameters].filter(
+      ([name, { trainable }]) => trainable && !frozen?.has(name),
+    );
+    const parameters = new Map(learnable.map(([name, { tensor }]) => [name, tensor]));
+    this.#options = options;
+    this.#objective = objective;
+    this.#texts = new Side(
+      (rows) => textGraph(clip, rows, { textLength, augTexts }, loss),
+      parameters,
+      runtime,
+    );
+    this.#images = new Side(
+      (rows) => imageGraph(clip, rows, { augImages }, loss),
+      parameters,
+      runtime,
+    );
+    const terms: Readonly<Record<keyof LossTerms, boolean>> = {
+      contrastive: true,
+      multiview: augTexts + augImages > 0,
+      similarityRegularisation: clip.options.simRegLossWeight > 0,
+      textSsl: this.#texts.hasOwnTerm,
+      imageSsl: this.#images.hasOwnTerm,
+    };
+    this.#terms = (Object.keys(terms) as (keyof LossTerms)[]).filter((term) => terms[term]);
+    const scalars = [CLIP.logitScale, CLIP.logitBias].filter((name) => parameters.has(name));
+    const ofSides = [...this.#texts.learnt, ...this.#images.learnt];
+    this.learnt = new Set([...ofSides, ...scalars]);
+    this.changed = new Set([...this.#texts.changed, ...this.#images.changed]);
+    this.#ofChunk = new Map(
+      ofSides.map((name) => [
+        name,
+        new Float32Array(elementCount(clip.parameters.get(name)!.shape)),
+      ]),
+    );
+    this.#checkChunks();
+  }
+
+  /**
+   * Compiles the objective; the sides are compiled when their first chunk comes.
+   *
+   * @throws ClipsmithError where visual self-supervision would have a single picture
+   */
+  static async compile(options: ChunkedGradientsOptions): Promise<ChunkedGradients> {
+    const { clip, runtime, tileSize } = options;
+    const objective = await TiledObjective.open({
+      clip,
+      ...(tileSize !== undefined && { tile: tileSize }),
+      ...(runtime && { runtime }),
+    });
+    return new ChunkedGradients(options, objective);
+  }
+
+  async run(
+    batch: Batch | ChunkedBatch,
+    values: Arrays,
+    gradients: Arrays,
+    newValues: Arrays,
+  ): Promise<FoundLoss> {
+    const { clip, batchSize } = this.#options;
+    const chunks = this.#chunksOf(inChunks(batch, batchSize), values);
+    const weights = clip.termWeights(this.#terms);
+    const weightOf = (term: keyof LossTerms) => weights.get(term) ?? 0;
+
+    const texts = await this.#encode(this.#texts, chunks);
+    const images = await this.#encode(this.#images, chunks);
+    const bias = values.get(CLIP.logitBias)?.[0];
+    const objective = await this.#objective.run(
+      { batch: batchSize, texts: viewsOf(texts), images: viewsOf(images) },
+      { temperature: values.get(CLIP.logitScale)![0]!, ...(bias !== undefined && { bias }) },
+      batch.identities ? excludedPairs(batch.identities) : new Int32Array(),
+      { contrastive: 1, ...Object.fromEntries(weights) },
+    );
+    gradients.get(CLIP.logitScale)?.fill(objective.gradients.temperature);
+    gradients.get(CLIP.logitBias)?.fill(objective.gradients.bias ?? 0);
+
+    // A mean over the batch is the sum of the chunks' means, each times its share.
+    const asked = chunks.map(({ range }) =>
+      batch.mlm ? clip.labelCount(rowsOf(batch.mlm.labels, batchSize, range) as Int32Array) : 0,
+    );
+    const allAsked = Math.max(1, sum(asked));
+    const pullBack = (
+      side: Side,
+      latentGradients: Latents,
+      shares: readonly number[],
+      weight: number,
+    ) => this.#pullBack(side, chunks, latentGradients, shares, weight, gradients, newValues);
+    const textSsl = await pullBack(
+      this.#texts,
+      flatViews<Data>("texts", objective.gradients.texts),
+      asked.map((count) => count / allAsked),
+      weightOf("textSsl"),
+    );
+    const imageSsl = await pullBack(
+      this.#images,
+      flatViews<Data>("images", objective.gradients.images),
+      chunks.map(({ rows }) => rows / batchSize),
+      weightOf("imageSsl"),
+    );
+    const found = { ...objective.terms, textSsl, imageSsl };
+    const terms = Object.fromEntries(this.#terms.map((term) => [term, found[term]!]));
+    return { loss: sum(this.#terms.map((term) => weightOf(term) * terms[term]!)), terms };
+  }
+
+  async release(): Promise<void> {
+    await this.#texts.release();
+    await this.#images.release();
+    await this.#objective.release();
+  }
+
+  #chunksOf(batch: ChunkedBatch, values: Arrays): Chunk[] {
+    const { batchSize, chunkSize, augImages = 0 } = this.#options;
+    const parameters = Object.fromEntries(values);
+    const { pictures, ...inMemory } = batch;
+    const all = batchFeeds(inMemory);
+    return evenChunks(batchSize, chunkSize).map((range) => ({
+      range,
+      rows: range[1] - range[0],
+      feeds: async (side) => ({
+        ...parameters,
+        ...chunkFeeds(all, batchSize, range, 1 + augImages),
+        ...(side === this.#images && batchFeeds(await pictures(range))),
+      }),
+    }));
+  }
+
+  /** The latents of all chunks, one after the other. */
+  async #encode(side: Side, chunks: readonly Chunk[]): Promise<Latents> {
+    const { batchSize } = this.#options;
+    const all: Record<string, Data> = {};
+    for await (const { range, rows, feeds } of withFeeds(chunks, side)) {
+      for (const [name, part] of Object.entries(await side.encode(feeds, rows))) {
+        const OfSameType = part.constructor as new (length: number) => typeof part;
+        all[name] ??= new OfSameType((part.length / rows) * batchSize);
+        (rowsOf(all[name], batchSize, range) as Uint8Array).set(part as Uint8Array);
+      }
+    }
+    return all;
+  }
+
+  /**
+   * Adds up the chunks' gradients.
+   *
+   * @param shares what the own term of each chunk weighs in that of the batch.
+   * @param weight what that weighs in the loss.
+   * @returns the own term of the batch.
+   */
+  async #pullBack(
+    side: Side,
+    chunks: readonly Chunk[],
+    latentGradients: Latents,
+    shares: readonly number[],
+    weight: number,
+    gradients: Arrays,
+    newValues: Arrays,
+  ): Promise<number> {
+    const { batchSize } = this.#options;
+    const pick = (arrays: Arrays, names: ReadonlySet<string>) =>
+      new Map([...arrays].filter(([name]) => names.has(name)));
+    const whole = pick(gradients, side.learnt);
+    const part = pick(this.#ofChunk, side.learnt);
+    const statistics = pick(newValues, side.changed);
+    let ownTerm = 0;
+    let i = 0;
+    for await (const { range, rows, feeds } of withFeeds(chunks, side)) {
+      // Statistics go on from those of the chunk before.
+      const before = i > 0 ? [...statistics].map(([name, v]) => [name, v.slice()] as const) : [];
+      const value = await side.pullBack(
+        { ...feeds, ...Object.fromEntries(before) },
+        rows,
+        Object.fromEntries(
+          Object.entries(latentGradients).map(([name, g]) => [name, rowsOf(g, batchSize, range)]),
+        ),
+        shares[i]! * weight,
+        i === 0 ? whole : part,
+        statistics,
+      );
+      ownTerm += shares[i]! * value;
+      if (i > 0) for (const [name, gradient] of whole) addInto(gradient, part.get(name)!);
+      i++;
+    }
+    return ownTerm;
+  }
+
+  #checkChunks(): void {
+    const { batchSize, chunkSize } = this.#options;
+    const single = evenChunks(batchSize, chunkSize).some(([start, end]) => end - start < 2);
+    if (!this.#images.hasOwnTerm || !single) return;
+    throw new ClipsmithError(
+      `training.chunkSize is ${chunkSize}, which makes a chunk of one picture: visual self-supervision ` +
+        "compares pictures and needs two at least. Make it larger.",
+    );
+  }
+}
+
+/** Chunks with what they feed: that of the next one is got ready while one is worked on. */
+async function* withFeeds(chunks: readonly Chunk[], side: Side) {
+  const start = (chunk: Chunk | undefined) => {
+    const feeds = chunk?.feeds(side);
+    // A failure is seen when it is the chunk's turn.
+    feeds?.catch(() => {});
+    return feeds;
+  };
+  let coming = start(chunks[0]);
+  for (const [i, { range, rows }] of chunks.entries()) {
+    const feeds = (await coming)!;
+    coming = start(chunks[i + 1]);
+    yield { range, rows, feeds };
+  }
+}
+
+function addInto(target: Float32Array, addend: Float32Array): void {
+  for (let i = 0; i < target.length; i++) target[i]! += addend[i]!;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
