@@ -7,6 +7,7 @@ import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
 import { benchRecompute } from "./recompute.js";
 import { benchStep } from "./step.js";
+import { benchTiles } from "./tiles.js";
 
 const benchmarks: Record<string, (options: readonly string[]) => Promise<object>> = {
   step: benchStep,
@@ -17,6 +18,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   faults: benchFaults,
   data: benchData,
   chunks: benchChunks,
+  tiles: benchTiles,
 };
 
 const name = process.argv[2] ?? "";

@@ -124,16 +124,16 @@ export class TilePass {
     return this.#band ? this.#band.gather(values) : values;
   }
 
-  /** What all ranks have of columns with one number for each own sample, in double precision. */
+  /** What all ranks have of columns with one number for each own sample. */
   async gatherColumns(columns: readonly Float64Array[]): Promise<Float64Array[]> {
     if (!this.#band) return [...columns];
     // Sample by sample, so that ranks' parts lie in the order of samples.
     const count = columns.length;
-    const bySample = Float64Array.from(
+    const bySample = Float32Array.from(
       { length: count * this.ownCount },
       (_, i) => columns[i % count]![Math.floor(i / count)]!,
     );
-    const all = await this.#gatherDoubles(bySample, this.#band);
+    const all = await this.#band.gather(bySample);
     return columns.map((_, c) =>
       Float64Array.from({ length: this.batch }, (_, i) => all[i * count + c]!),
     );
@@ -142,25 +142,11 @@ export class TilePass {
   /** Each number added up over all ranks. */
   async sum(numbers: readonly number[]): Promise<number[]> {
     if (!this.#band) return [...numbers];
-    const all = await this.#gatherDoubles(Float64Array.from(numbers), this.#band);
+    const all = await this.#band.gather(Float32Array.from(numbers));
     return numbers.map((_, i) => {
       let sum = 0;
       for (let at = i; at < all.length; at += numbers.length) sum += all[at]!;
       return sum;
     });
-  }
-
-  /** Numbers in twice float32's precision: each as the nearest one and what is left. */
-  async #gatherDoubles(values: Float64Array, band: Band): Promise<Float64Array> {
-    const halves = new Float32Array(2 * values.length);
-    for (const [i, x] of values.entries()) {
-      halves[2 * i] = x;
-      halves[2 * i + 1] = x - halves[2 * i]!;
-    }
-    const gathered = await band.gather(halves);
-    return Float64Array.from(
-      { length: gathered.length / 2 },
-      (_, i) => gathered[2 * i]! + gathered[2 * i + 1]!,
-    );
   }
 }

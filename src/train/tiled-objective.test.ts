@@ -274,12 +274,12 @@ describe("ranks that share a batch find what one finds", () => {
     test(name, async () => {
       const latents = latentsOf(chosen);
       const expected = untiled(chosen, latents, scalars, EXCLUDED);
-      for (const ends of [
-        [3, 5],
-        [1, 1, 5],
-      ]) {
-        const bands = ends.map((end, i) => ({ start: ends[i - 1] ?? 0, end }));
-        await usingTiled({ clip: clipOf(chosen), tile: tileOf(chosen, 2) }, async (tiled) => {
+      await usingTiled({ clip: clipOf(chosen), tile: tileOf(chosen, 2) }, async (tiled) => {
+        for (const ends of [
+          [3, 5],
+          [1, 1, 5],
+        ]) {
+          const bands = ends.map((end, i) => ({ start: ends[i - 1] ?? 0, end }));
           const found = await asRanks(bands.length, (rank, gather) =>
             tiled.run(arraysOf(chosen, latents), scalars, Int32Array.from(EXCLUDED), WEIGHTS, {
               ...bands[rank]!,
@@ -289,20 +289,19 @@ describe("ranks that share a batch find what one finds", () => {
           const parts = found.map(named);
           for (const [rank, { terms, gradients }] of found.entries()) {
             assert.deepEqual(terms, found[0]!.terms, "every rank knows the same terms");
-            const { temperature, bias } = gradients;
-            assert.equal(temperature, found[0]!.gradients.temperature);
-            assert.equal(bias, found[0]!.gradients.bias);
+            assert.equal(gradients.temperature, found[0]!.gradients.temperature);
+            assert.equal(gradients.bias, found[0]!.gradients.bias);
             const { start, end } = bands[rank]!;
-            const rows = gradients.texts[0]!.text.length / (latents["text.0"]!.data.length / BATCH);
-            assert.equal(rows, end - start, "gradients are of the own samples");
+            const size = latents["text.0"]!.data.length / BATCH;
+            assert.equal(gradients.texts[0]!.text.length, (end - start) * size, "own samples");
           }
           const together = Object.keys(parts[0]!).map((key) => [
             key,
             /\.\d+$/.test(key) ? parts.flatMap((part) => Array.from(part[key]!)) : parts[0]![key]!,
           ]);
           assertSame(Object.fromEntries(together), expected, `ranks up to ${ends}`);
-        });
-      }
+        }
+      });
     });
   }
 });
