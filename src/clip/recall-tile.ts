@@ -1,17 +1,5 @@
 /** Hopfield retrieval tile by tile: some of the queries with some of what is stored. */
-import {
-  div,
-  exp,
-  grad,
-  input,
-  l2norm,
-  matmul,
-  matrixTranspose,
-  mul,
-  pullback,
-  sub,
-  sum,
-} from "../graph/index.js";
+import { div, exp, input, l2norm, matmul, mul, pullback, sub, sum } from "../graph/index.js";
 import { recallLogits } from "./hopfield.js";
 import type { ResolvedClipOptions } from "./options.js";
 import { logSumExpParts, type NamedTensors, named } from "./tile-graphs.js";
@@ -35,15 +23,22 @@ export function recallStatistics(options: ResolvedClipOptions, tile: RecallTile)
   return logSumExpParts(tileLogits(options, tile).logits, 1);
 }
 
+/** What a tile adds to what its queries retrieve. */
+function retrievedFrom(options: ResolvedClipOptions, tile: RecallTile) {
+  const { query, memory, logits } = tileLogits(options, tile);
+  const column = (name: string) => input(name, [tile.queries, 1]);
+  // `total` depends on the logits too. But what it changes is the length of what is retrieved, of which only
+  // the direction counts: its derivative adds nothing.
+  const weights = exp(sub(logits, column("top")));
+  return { query, memory, retrieved: div(matmul(weights, memory), column("total")) };
+}
+
 /**
  * `retrieved` [queries, L]: what a tile adds to what its queries retrieve, which are told `top` and `total` over
  * all that is stored.
  */
 export function recallTile(options: ResolvedClipOptions, tile: RecallTile): NamedTensors {
-  const { memory, logits } = tileLogits(options, tile);
-  const column = (name: string) => input(name, [tile.queries, 1]);
-  const weights = exp(sub(logits, column("top")));
-  return { retrieved: div(matmul(weights, memory), column("total")) };
+  return { retrieved: retrievedFrom(options, tile).retrieved };
 }
 
 /** Retrieved vectors `retrieved` [N, L]: `unit`, those of length 1 that are compared, and `length` [N]. */
@@ -53,33 +48,21 @@ export function recallUnits(options: ResolvedClipOptions, count: number): NamedT
   return { unit, length: sum(mul(unit, retrieved), -1) };
 }
 
-/**
- * From `unit` [N, L], its gradient `ofUnit` and `length` [N, 1]: `ofRetrieved`, the gradient of what was
- * retrieved, and `inner` [N], its product with that.
- */
+/** `ofRetrieved` [N, L], the gradient of what was retrieved, from `unit`, its gradient `ofUnit` and `length` [N, 1]. */
 export function recallUnitGradients(options: ResolvedClipOptions, count: number): NamedTensors {
   const shape = [count, options.dimLatent];
   const retrieved = mul(input("unit", shape), input("length", [count, 1]));
   const [ofRetrieved] = pullback([l2norm(retrieved)], [input("ofUnit", shape)], [retrieved]);
-  return { ofRetrieved: ofRetrieved!, inner: sum(mul(ofRetrieved!, retrieved), -1) };
+  return { ofRetrieved: ofRetrieved! };
 }
 
 /**
  * Gradients of a tile's queries and of what is stored. The queries are told `top` and `total` over all that is
- * stored, the gradient `ofRetrieved` of what they retrieved and `inner`, its product with that.
+ * stored, and the gradient `ofRetrieved` of what they retrieved.
  */
 export function recallGradients(options: ResolvedClipOptions, tile: RecallTile): NamedTensors {
-  const { query, memory, logits } = tileLogits(options, tile);
-  const column = (name: string) => input(name, [tile.queries, 1]);
+  const { query, memory, retrieved } = retrievedFrom(options, tile);
   const ofRetrieved = input("ofRetrieved", [tile.queries, options.dimLatent]);
-  const weights = exp(sub(logits, column("top")));
-  // What the weights are divided by is the whole batch's, and no constant: to take `inner`, what all of them
-  // give together, from what each gives stands for its derivative.
-  const total = column("total");
-  const gives = sub(
-    matmul(div(ofRetrieved, total), matrixTranspose(memory)),
-    div(column("inner"), total),
-  );
   const wanted = { ...(tile.ofQueries && { query }), ...(tile.ofStored && { memory }) };
-  return named(wanted, grad(sum(mul(weights, gives), [0, 1]), Object.values(wanted)));
+  return named(wanted, pullback([retrieved], [ofRetrieved], Object.values(wanted)));
 }

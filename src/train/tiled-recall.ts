@@ -94,7 +94,6 @@ export class TiledRecall {
     const pass = this.#pass;
     const width = widthOf(pass);
     const { values: units, gradient: ofUnits } = this.units;
-    const inners = new Float32Array(pass.ownCount);
     for (const { start, end } of cut({ start: 0, end: pass.ownCount }, pass.size)) {
       const gradient = ofUnits.subarray(start * width, end * width);
       const first = (pass.own.start + start) * width;
@@ -104,13 +103,11 @@ export class TiledRecall {
         ofUnit: gradient,
       });
       gradient.set(found.ofRetrieved as Float32Array);
-      inners.set(found.inner as Float32Array, start);
     }
     const ofQueries = {
       ofRetrieved: await pass.gather(ofUnits),
       top: await pass.gather(this.#attention.top),
       total: await pass.gather(this.#attention.total),
-      inner: await pass.gather(inners),
     };
     const [queries, memories] = [this.#queries, this.#memories];
     for (const place of pass.places) {
