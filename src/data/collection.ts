@@ -33,7 +33,7 @@ interface Found {
   readonly skipped: Skipped[];
   /** Real paths of the folders read, so that links in a circle end. */
   readonly folders: Set<string>;
-  /** Whether pictures in folders count without captions. */
+  /** Whether pictures count without captions. */
   readonly captionless: boolean;
 }
 
@@ -49,8 +49,8 @@ interface Found {
  *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
  *   description). CSV and TSV need a header. Rows of one picture become one sample.
  *
- * With `captions: "optional"`, pictures in folders without a list count even if they have no caption;
- * their samples then have none.
+ * With `captions: "optional"`, pictures count even if they have no caption; their samples then have none,
+ * and a list needs no column of them.
  *
  * Samples are sorted by path. What cannot be used is left out and named in `skipped`; pictures are not
  * decoded here.
@@ -110,7 +110,7 @@ function addCaptions(found: Found, picture: string, captions: readonly string[])
 async function addList(list: string, found: Found): Promise<void> {
   const folder = dirname(list);
   try {
-    for await (const row of readList(list)) {
+    for await (const row of readList(list, found.captionless)) {
       const where = `${list}:${row.line}`;
       if ("problem" in row) {
         found.skipped.push({ where, reason: row.problem });

@@ -23,10 +23,13 @@ type Fields =
  * Reads a list of pictures and captions row by row, without holding the file in memory. CSV and TSV
  * need a header; in JSONL each line is an object, whose caption may be an array of captions.
  *
+ * @param captionless whether captions, and their column, may be missing
  * @throws ClipsmithError when the list has no column of pictures or none of captions.
  */
-export async function* readList(path: string): AsyncGenerator<ListRow> {
-  const rows = extname(path).toLowerCase() === ".jsonl" ? jsonRows(path) : tableRows(path);
+export async function* readList(path: string, captionless = false): AsyncGenerator<ListRow> {
+  const check = (found: readonly string[]) => checkColumns(path, found, captionless);
+  const rows =
+    extname(path).toLowerCase() === ".jsonl" ? jsonRows(path, check) : tableRows(path, check);
   for await (const row of rows) {
     if ("problem" in row) {
       yield row;
@@ -37,7 +40,7 @@ export async function* readList(path: string): AsyncGenerator<ListRow> {
     const captions = captionsOf(firstOf(row.fields, CAPTION_COLUMNS));
     if (typeof picture !== "string" || picture.trim() === "") {
       yield { line, problem: "no path of a picture" };
-    } else if (captions.length === 0) {
+    } else if (captions.length === 0 && !captionless) {
       yield { line, problem: `no caption: ${picture.trim()}` };
     } else {
       yield { line, picture: picture.trim(), captions };
@@ -45,11 +48,15 @@ export async function* readList(path: string): AsyncGenerator<ListRow> {
   }
 }
 
-function checkColumns(path: string, found: readonly string[]): void {
+/** Throws ClipsmithError where columns of these names are no list. */
+type ColumnCheck = (found: readonly string[]) => void;
+
+function checkColumns(path: string, found: readonly string[], captionless: boolean): void {
   for (const [content, names] of [
     ["pictures", PICTURE_COLUMNS],
     ["captions", CAPTION_COLUMNS],
   ] as const) {
+    if (content === "captions" && captionless) continue;
     if (!found.some((column) => names.includes(column))) {
       throw missingColumn(path, found, content, names);
     }
@@ -76,7 +83,7 @@ function orList(names: readonly string[]): string {
   return `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
 }
 
-async function* tableRows(path: string): AsyncGenerator<Fields> {
+async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fields> {
   const parser = parse({
     bom: true,
     delimiter: await delimiterOf(path),
@@ -113,7 +120,7 @@ async function* tableRows(path: string): AsyncGenerator<Fields> {
       if (record.every((cell) => cell.trim() === "")) continue;
       if (header === undefined) {
         header = record.map(columnName);
-        checkColumns(path, header);
+        check(header);
       } else if (record.length === header.length) {
         yield { line: start, fields: new Map(header.map((name, i) => [name, record[i]])) };
       } else {
@@ -137,7 +144,7 @@ async function delimiterOf(path: string): Promise<string> {
   return ",";
 }
 
-async function* jsonRows(path: string): AsyncGenerator<Fields> {
+async function* jsonRows(path: string, check: ColumnCheck): AsyncGenerator<Fields> {
   const columns = new Set<string>();
   for await (const { line, text } of lines(path)) {
     let value: unknown;
@@ -155,7 +162,7 @@ async function* jsonRows(path: string): AsyncGenerator<Fields> {
     for (const [name] of entries) columns.add(name);
     yield { line, fields: new Map(entries) };
   }
-  if (columns.size > 0) checkColumns(path, [...columns]);
+  if (columns.size > 0) check([...columns]);
 }
 
 /**

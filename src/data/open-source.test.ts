@@ -132,6 +132,27 @@ test("img2dataset's parquet and files formats", async () => {
   assert.deepEqual(await contents(await openSource(files)), [["files", ["a"]]]);
 });
 
+test("where captions are optional, pictures of every kind count without", async () => {
+  const jpg = [new TextEncoder().encode("picture")];
+  const bytes = parquetWriteBuffer({
+    columnData: [{ name: "jpg", data: jpg, type: "BYTE_ARRAY" }],
+  });
+  const path = await folder("captionless", {
+    "pictures/a.png": "",
+    "b.csv": "path\npictures/a.png\n",
+    "c.jsonl": '{"path": "pictures/a.png"}\n',
+    "d.tar": await tarOf([["1.jpg", "picture"]]),
+    "e.parquet": new Uint8Array(bytes),
+  });
+  for (const name of ["pictures", "b.csv", "c.jsonl", "d.tar", "e.parquet"]) {
+    const source = await openSource(join(path, name), { captions: "optional" });
+    assert.deepEqual(await contents(source), [[name, [""]]]);
+    const required = async () => contents(await openSource(join(path, name)));
+    if (name === "d.tar") assert.deepEqual(await required(), [[name, ["no caption"]]]);
+    else await assert.rejects(required(), ClipsmithError);
+  }
+});
+
 test("a list in a folder comes before its archives", async () => {
   const path = await folder("list-first", {
     "metadata.csv": "file_name,text\na.png,listed\n",

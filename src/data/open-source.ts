@@ -48,7 +48,7 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
     const archives = isAddress(place)
       ? await remoteArchives(place, options, s3)
       : await localArchives(resolve(place));
-    if (archives.length === 0) shards.push(await collectionShard(resolve(place)));
+    if (archives.length === 0) shards.push(await collectionShard(resolve(place), options));
     shards.push(...archives.map((archive) => archiveShard(archive, options)));
     // A wrong address or key shows now, and not as a training without samples.
     if (isAddress(place) && !reached) await reach(archives[0]!);
@@ -122,11 +122,10 @@ async function remoteArchives(
   );
 }
 
-function archiveShard({ name, open, folder }: Archive, { maxEntryBytes }: SourceOptions): Shard {
-  const limit = maxEntryBytes === undefined ? {} : { maxEntryBytes };
+function archiveShard({ name, open, folder }: Archive, options: SourceOptions): Shard {
   return kindOf(name) === "tar"
-    ? tarShard(name, open, limit)
-    : parquetShard(name, open, { ...limit, ...(folder !== undefined && { folder }) });
+    ? tarShard(name, open, options)
+    : parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
 }
 
 /** @throws ClipsmithError if not even the archive's beginning can be read */
@@ -139,8 +138,8 @@ async function reach({ name, open }: Archive): Promise<void> {
   }
 }
 
-async function collectionShard(path: string): Promise<Shard> {
-  const inMemory = await readCollection(path);
+async function collectionShard(path: string, { captions }: SourceOptions): Promise<Shard> {
+  const inMemory = await readCollection(path, { ...(captions && { captions }) });
   const { samples, skipped } = inMemory;
   const entries = [...samples.map((sample) => ({ name: sample.picture, ...sample })), ...skipped];
   return {

@@ -12,7 +12,7 @@ import { type ByteFile, readRange, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, isAddress } from "./captions.js";
 import { findFile, PICTURE_EXTENSIONS } from "./collection.js";
 import { missingColumn, PICTURE_COLUMNS } from "./list.js";
-import { type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
+import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
 /** Columns of pictures in files that hold the pictures themselves; img2dataset's bear an extension. */
@@ -43,9 +43,12 @@ export function parquetShard(
   {
     folder,
     maxEntryBytes = MAX_ENTRY_BYTES,
-  }: { readonly folder?: string; readonly maxEntryBytes?: number } = {},
+    captions = "required",
+  }: ArchiveOptions & { readonly folder?: string } = {},
 ): Shard {
-  return shardOf(name, (start) => readParquet(name, open(), { folder, maxEntryBytes, start }));
+  return shardOf(name, (start) =>
+    readParquet(name, open(), { folder, maxEntryBytes, captions, start }),
+  );
 }
 
 async function* readParquet(
@@ -54,8 +57,9 @@ async function* readParquet(
   {
     folder,
     maxEntryBytes,
+    captions: wanted,
     start,
-  }: { folder: string | undefined; maxEntryBytes: number; start: number },
+  }: Required<ArchiveOptions> & { folder: string | undefined; start: number },
 ): AsyncGenerator<Entry | undefined> {
   const file: AsyncBuffer = {
     byteLength: await bytes.size(),
@@ -65,7 +69,7 @@ async function* readParquet(
   const metadata = await readMetadata(file);
   checkCounts(metadata);
   if (metadata.num_rows === 0n) throw new Unreadable("the shard is empty");
-  const columns = columnsOf(name, metadata);
+  const columns = columnsOf(name, metadata, wanted);
 
   let row = 0;
   for (const group of metadata.row_groups) {
@@ -88,9 +92,10 @@ async function* readParquet(
         folder,
         maxEntryBytes,
       );
-      const captions = captionsIn(fields[columns.captions]);
+      const captions = columns.captions === undefined ? [] : captionsIn(fields[columns.captions]);
       if ("problem" in picture) yield { where, reason: picture.problem };
-      else if (captions.length === 0) yield { where, reason: "no caption" };
+      else if (captions.length === 0 && wanted === "required")
+        yield { where, reason: "no caption" };
       else yield { name: where, picture: picture.picture, captions };
     }
   }
@@ -123,7 +128,7 @@ function checkCounts({ num_rows, row_groups }: FileMetaData): void {
 async function readRows(
   file: AsyncBuffer,
   metadata: FileMetaData,
-  { picture, captions }: { picture: string; captions: string },
+  { picture, captions }: Columns,
   rowStart: number,
   rowEnd: number,
 ): Promise<Record<string, unknown>[] | string> {
@@ -131,7 +136,7 @@ async function readRows(
     const rows = await parquetReadObjects({
       file,
       metadata,
-      columns: [picture, captions],
+      columns: captions === undefined ? [picture] : [picture, captions],
       rowStart,
       rowEnd,
       compressors,
@@ -147,7 +152,13 @@ async function readRows(
 }
 
 /** Names of the two columns, as the file spells them. */
-function columnsOf(name: string, metadata: FileMetaData): { picture: string; captions: string } {
+interface Columns {
+  readonly picture: string;
+  /** Undefined where there is none, and captions are optional. */
+  readonly captions: string | undefined;
+}
+
+function columnsOf(name: string, metadata: FileMetaData, wanted: "required" | "optional"): Columns {
   const columns = parquetSchema(metadata).children;
   const find = (names: readonly string[], among: readonly Column[]) => {
     const found = names.map((wanted) =>
@@ -160,7 +171,9 @@ function columnsOf(name: string, metadata: FileMetaData): { picture: string; cap
     find(EMBEDDED_COLUMNS, embedded) ??
     (embedded.length === 1 ? embedded[0]!.element.name : find(PICTURE_COLUMNS, columns));
   const captions = find(CAPTION_COLUMNS, columns);
-  if (picture !== undefined && captions !== undefined) return { picture, captions };
+  if (picture !== undefined && (captions !== undefined || wanted === "optional")) {
+    return { picture, captions };
+  }
   const found = columns.map(({ element }) => element.name);
   throw picture === undefined
     ? missingColumn(name, found, "pictures", PICTURE_COLUMNS)

@@ -1,6 +1,6 @@
 import { Unreadable } from "./byte-file.js";
 import type { Skipped } from "./sample.js";
-import type { Shard, SourceSample } from "./source.js";
+import type { Shard, SourceOptions, SourceSample } from "./source.js";
 
 export type Entry = SourceSample | Skipped;
 
@@ -30,6 +30,9 @@ export function shardOf(
     },
   };
 }
+
+/** What is taken from an archive. */
+export type ArchiveOptions = Pick<SourceOptions, "maxEntryBytes" | "captions">;
 
 /** Why something of so many bytes is left out. */
 export function tooLarge(bytes: number, limit: number): string {

@@ -8,6 +8,8 @@ export interface SourceOptions extends RemoteOptions {
    * out. Default: 256 MiB.
    */
   readonly maxEntryBytes?: number;
+  /** What becomes of a picture without captions: left out ("required", the default), or a sample with none. */
+  readonly captions?: "required" | "optional";
 }
 
 /** A picture with what people wrote about it, as a source hands it out. */
@@ -16,7 +18,7 @@ export interface SourceSample {
   readonly name: string;
   /** The path of the picture's file, or the bytes of one. */
   readonly picture: string | Uint8Array;
-  /** At least one, each with at least one visible character. */
+  /** Each with at least one visible character; at least one, unless captions are optional. */
   readonly captions: readonly string[];
 }
 

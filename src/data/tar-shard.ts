@@ -5,7 +5,7 @@ import { messageOf } from "../util/errors.js";
 import { type ByteFile, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionLines, captionsOf, columnName, firstOf } from "./captions.js";
 import { PICTURE_EXTENSIONS } from "./collection.js";
-import { type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
+import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
 /** Extensions of the files that captions are looked for in, best first. */
@@ -24,22 +24,23 @@ interface Group {
  * A tar file as WebDataset and img2dataset write them, gzipped or not: files of one key are neighbours,
  * the key being the path up to the first dot of the file's name, the extension what follows. A sample
  * is a key's picture with the lines of its .txt or .caption, else the caption (or captions, text, title,
- * description) of its .json, else its .cls if that is a name and not a number.
+ * description) of its .json, else its .cls if that is a name and not a number; or none, if captions are
+ * optional.
  *
  * @param open opens the file anew for each reading
  */
 export function tarShard(
   name: string,
   open: () => ByteFile,
-  { maxEntryBytes = MAX_ENTRY_BYTES }: { readonly maxEntryBytes?: number } = {},
+  { maxEntryBytes = MAX_ENTRY_BYTES, captions = "required" }: ArchiveOptions = {},
 ): Shard {
-  return shardOf(name, () => readTar(name, open(), maxEntryBytes));
+  return shardOf(name, () => readTar(name, open(), { maxEntryBytes, captions }));
 }
 
 async function* readTar(
   name: string,
   file: ByteFile,
-  maxEntryBytes: number,
+  options: Required<ArchiveOptions>,
 ): AsyncGenerator<Entry> {
   const seen = new Set<string>();
   const entryOf = (group: Group): Entry => {
@@ -49,7 +50,7 @@ async function* readTar(
       return { where, reason };
     }
     seen.add(group.key);
-    return sampleOf(where, group, maxEntryBytes);
+    return sampleOf(where, group, options);
   };
 
   let group: Group | undefined;
@@ -66,7 +67,7 @@ async function* readTar(
         group = undefined;
       }
       group ??= { key, files: new Map() };
-      group.files.set(extension, await contentOf(member, extension, maxEntryBytes));
+      group.files.set(extension, await contentOf(member, extension, options.maxEntryBytes));
     }
   } catch (error) {
     failure = explain(error);
@@ -148,7 +149,11 @@ async function contentOf(
   return bytes ?? (useful ? size : undefined);
 }
 
-function sampleOf(where: string, { files }: Group, maxEntryBytes: number): Entry {
+function sampleOf(
+  where: string,
+  { files }: Group,
+  { maxEntryBytes, captions: wanted }: Required<ArchiveOptions>,
+): Entry {
   const skip = (reason: string): Entry => ({ where, reason });
   const extension = PICTURE_EXTENSIONS.find((candidate) => files.has(candidate));
   if (extension === undefined) return skip(`no picture: only .${[...files.keys()].join(", .")}`);
@@ -166,7 +171,7 @@ function sampleOf(where: string, { files }: Group, maxEntryBytes: number): Entry
       problem = `the .json is not JSON: ${messageOf(error).slice(0, 120)}`;
     }
   }
-  return skip(problem);
+  return wanted === "optional" ? { name: where, picture, captions: [] } : skip(problem);
 }
 
 /** @throws SyntaxError for JSON that is none */
