@@ -1,5 +1,5 @@
 import type { Skipped } from "../data/index.js";
-import { causeLines, type SkippedSummary } from "../train/skip-log.js";
+import { causeLines, type SkippedSummary } from "../data/skip-log.js";
 
 /** Things left out that are named; of more, only the number is told. */
 const NAMED = 5;

@@ -30,6 +30,7 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export type { Sample, Skipped } from "./sample.js";
+export { causeLines, type SkipLimit, SkipLog, type SkippedSummary } from "./skip-log.js";
 export {
   inMemory,
   type SampleSource,

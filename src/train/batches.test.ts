@@ -8,6 +8,7 @@ import {
   openStream,
   type Sample,
   type SampleStream,
+  SkipLog,
   type StreamPosition,
   trainTokenizer,
 } from "../data/index.js";
@@ -15,7 +16,6 @@ import { modelConfigSchema } from "../model/index.js";
 import { type Batch, inMemory } from "./batch.js";
 import { BatchSource, type BatchSourceOptions } from "./batches.js";
 import { excludedPairs, pairMask } from "./identities.js";
-import { SkipLog } from "./skip-log.js";
 import { colourSamples, colours, type Rgb, savePicture, tinyClip } from "./testing.js";
 
 const LENGTH = 16;
@@ -52,7 +52,8 @@ async function withSource<T>(
   work: (source: BatchSource, log: SkipLog) => Promise<T>,
 ): Promise<T> {
   const seed = options.seed ?? 1;
-  const log = new SkipLog(join(root, `skipped-${logs++}.jsonl`), 0.9);
+  const limit = { rate: 0.9, work: "Training", option: "maxSkippedRate", remedy: "allow for more" };
+  const log = new SkipLog(join(root, `skipped-${logs++}.jsonl`), limit);
   const source = new BatchSource({
     stream: openStream({ sources: [chosen], seed, ...(position && { position }) }),
     config,

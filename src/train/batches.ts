@@ -11,6 +11,7 @@ import {
   type PictureRequest,
   type Sample,
   type SampleStream,
+  type SkipLog,
   type StreamedSample,
   type StreamPosition,
   type TextAugmentOptions,
@@ -30,7 +31,6 @@ import {
 } from "./batch.js";
 import { DecodedSamplesReader } from "./decoded-samples.js";
 import { identitiesOf } from "./identities.js";
-import type { SkipLog } from "./skip-log.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions {

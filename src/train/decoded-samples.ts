@@ -3,11 +3,11 @@ import type {
   PictureLoader,
   PictureRequest,
   SampleStream,
+  SkipLog,
   Streamed,
   StreamedSample,
   StreamPosition,
 } from "../data/index.js";
-import type { SkipLog } from "./skip-log.js";
 
 /** Samples next to each other in the stream whose pictures could be decoded. */
 export interface DecodedSamples extends Omit<LoadedPictures, "failed"> {

@@ -13,7 +13,6 @@ export { StoppedRunError, type TrainResult } from "./run.js";
 export { defineConfig, type RunConfig, runConfigSchema } from "./run-config.js";
 export { runFiles } from "./run-folder.js";
 export { learningRateAt, type ScheduleOptions } from "./schedule.js";
-export type { SkippedSummary } from "./skip-log.js";
 export type { NewRun } from "./start-run.js";
 export { type StepResult, TrainingStep, type TrainingStepOptions } from "./step.js";
 export type { Band } from "./tile-pass.js";

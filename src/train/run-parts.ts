@@ -3,6 +3,7 @@ import { CLIP } from "../clip/index.js";
 import {
   isInMemory,
   openStreamAhead,
+  SkipLog,
   type SourceSample,
   type StreamSource,
 } from "../data/index.js";
@@ -13,7 +14,6 @@ import { runFiles } from "./run-folder.js";
 import { groupsOf, type RunStart } from "./run-start.js";
 import { type RunState, runStateSchema } from "./run-state.js";
 import { RunValidation } from "./run-validation.js";
-import { SkipLog } from "./skip-log.js";
 import { checkSources } from "./sources.js";
 import type { NewRun } from "./start-run.js";
 import { TrainingStep } from "./step.js";
@@ -60,7 +60,12 @@ export async function openParts(
     configuration,
   };
   checkSources(sources, training);
-  const skipped = new SkipLog(join(out, runFiles.skipped), training.maxSkippedRate);
+  const skipped = new SkipLog(join(out, runFiles.skipped), {
+    rate: training.maxSkippedRate,
+    work: "Training",
+    option: "training.maxSkippedRate",
+    remedy: `allow for more by maxSkippedRate in ${join(out, runFiles.training)}; then go on by --resume`,
+  });
   const batches = openBatches(start, clip, sources, state, skipped);
   const step = await compileStep(start, clip, groups, runtime);
   return { clip, groups, state, held, skipped, batches, step };

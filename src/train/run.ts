@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
-import type { StreamPosition } from "../data/index.js";
+import type { SkippedSummary, StreamPosition } from "../data/index.js";
 import { modelFiles, saveWeights } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
@@ -16,7 +16,6 @@ import type { RunStart } from "./run-start.js";
 import { meanLossAfter, type RunState } from "./run-state.js";
 import { isOver, type RunValidation } from "./run-validation.js";
 import { learningRateAt } from "./schedule.js";
-import type { SkippedSummary } from "./skip-log.js";
 
 /** A run that was stopped by what can be mended: a full disk, data out of reach. It can be resumed. */
 export class StoppedRunError extends ClipsmithError {}

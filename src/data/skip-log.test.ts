@@ -8,6 +8,13 @@ import { SkipLog } from "./skip-log.js";
 const root = mkdtempSync(join(tmpdir(), "clipsmith-skip-log-"));
 after(() => rmSync(root, { recursive: true }));
 
+const limit = (rate: number) => ({
+  rate,
+  work: "Training",
+  option: "training.maxSkippedRate",
+  remedy: "allow for more",
+});
+
 let files = 0;
 const newPath = () => join(root, `skipped-${files++}.jsonl`);
 const linesOf = (path: string) =>
@@ -18,7 +25,7 @@ const linesOf = (path: string) =>
 
 test("each thing is named once, with its cause, also over several processes", () => {
   const path = newPath();
-  const log = new SkipLog(path, 0.9);
+  const log = new SkipLog(path, limit(0.9));
   log.skip({ where: "a.png", reason: "the file is empty: really" });
   log.skip({ where: "row 3", reason: "no caption" });
   log.skip({ where: "a.png", reason: "the file is empty: really" });
@@ -33,7 +40,7 @@ test("each thing is named once, with its cause, also over several processes", ()
   assert.deepEqual(linesOf(path), expected);
   // A killed process may leave half a line.
   appendFileSync(path, '{"where":"x');
-  const resumed = new SkipLog(path, 0.9);
+  const resumed = new SkipLog(path, limit(0.9));
   resumed.skip({ where: "row 3", reason: "no caption" });
   resumed.skip({ where: "row 4", reason: "no caption" });
   const { count, causes, first } = resumed.summary;
@@ -49,11 +56,11 @@ test("each thing is named once, with its cause, also over several processes", ()
     first.map(({ where }) => where),
     ["a.png", "row 3", "row 4"],
   );
-  assert.equal(new SkipLog(path, 0.9).summary.count, 3);
+  assert.equal(new SkipLog(path, limit(0.9)).summary.count, 3);
 });
 
 test("the first ones are told of, then sums, ever more seldom", () => {
-  const log = new SkipLog(newPath(), 0.99);
+  const log = new SkipLog(newPath(), limit(0.99));
   assert.deepEqual(log.news(), []);
   const told: string[][] = [];
   for (let i = 1; i <= 1200; i++) {
@@ -80,9 +87,9 @@ test("the first ones are told of, then sums, ever more seldom", () => {
 test("too many stop the run, early or late, but not too early", () => {
   const skip = { where: "a.png", reason: "no caption: in row 1" };
   const message =
-    /^Training stopped: 2[0-4]\.?\d* % of the last samples could not be used, more than the 20 % of training\.maxSkippedRate\. So far:\n {2}once: no caption \(a\.png\)\n.*skipped-\d+\.jsonl names them\. .*training\.json; then go on by --resume\.$/;
+    /^Training stopped: 2[0-4]\.?\d* % of the last samples could not be used, more than the 20 % of training\.maxSkippedRate\. So far:\n {2}once: no caption \(a\.png\)\n.*skipped-\d+\.jsonl names them\. Mend them, or allow for more\.$/;
   for (const before of [0, 100_000]) {
-    const log = new SkipLog(newPath(), 0.2);
+    const log = new SkipLog(newPath(), limit(0.2));
     for (let i = 0; i < before; i++) log.used();
     let taken = 0;
     assert.throws(
@@ -97,7 +104,7 @@ test("too many stop the run, early or late, but not too early", () => {
     );
     assert.ok(taken >= 99, `after ${taken}`);
   }
-  const log = new SkipLog(newPath(), 0.2);
+  const log = new SkipLog(newPath(), limit(0.2));
   for (let i = 0; i < 50; i++) log.skip(skip);
   for (let i = 0; i < 10_000; i++) {
     if (i % 6 === 0 && i > 500) log.skip(skip);
@@ -106,7 +113,7 @@ test("too many stop the run, early or late, but not too early", () => {
 });
 
 test("a lost shard counts for what was in it", () => {
-  const log = new SkipLog(newPath(), 0.2);
+  const log = new SkipLog(newPath(), limit(0.2));
   for (let i = 0; i < 300; i++) log.used();
   log.skip({ where: "a.tar", reason: "cut off" }, 50);
   assert.throws(() => log.skip({ where: "b.tar", reason: "cut off" }, 50), /2 times: cut off/);

@@ -1,9 +1,8 @@
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import type { Skipped } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import type { Skipped } from "./sample.js";
 
-/** What a run left out. */
+/** What was left out. */
 export interface SkippedSummary {
   /** How many different files, rows and shards. */
   readonly count: number;
@@ -11,6 +10,18 @@ export interface SkippedSummary {
   readonly causes: ReadonlyMap<string, number>;
   /** The first of them. */
   readonly first: readonly Skipped[];
+}
+
+/** How much may be skipped, and what is said where it is more. */
+export interface SkipLimit {
+  /** The greatest part of the entries of late. */
+  readonly rate: number;
+  /** What stops, such as "Training". */
+  readonly work: string;
+  /** The option that sets the rate, as its user knows it. */
+  readonly option: string;
+  /** What to do, in place of mending what was skipped: the end of a sentence. */
+  readonly remedy: string;
 }
 
 /** Those that are kept in {@link SkippedSummary}; all are in the file. */
@@ -21,12 +32,12 @@ const LEAST_ENTRIES = 100;
 const LAST_ENTRIES = 1000;
 
 /**
- * Keeps account of what cannot be learnt from: counts by cause, and a file with a line for each,
+ * Keeps account of what cannot be used: counts by cause, and a file with a line for each,
  * `{where, reason, cause}`. A cause is what stands before ": " in a reason.
  */
 export class SkipLog {
   readonly #path: string;
-  readonly #maxRate: number;
+  readonly #limit: SkipLimit;
   readonly #known: Set<string>;
   readonly #causes = new Map<string, number>();
   readonly #first: Skipped[] = [];
@@ -36,13 +47,10 @@ export class SkipLog {
   /** How many were told of. */
   #told: number;
 
-  /**
-   * @param path of the file; one that is there is gone on with
-   * @param maxRate the greatest part of the entries that may be skipped
-   */
-  constructor(path: string, maxRate: number) {
+  /** @param path of the file; one that is there is gone on with */
+  constructor(path: string, limit: SkipLimit) {
     this.#path = path;
-    this.#maxRate = maxRate;
+    this.#limit = limit;
     this.#known = new Set();
     for (const skipped of readSkipped(path)) this.#note(skipped);
     this.#told = this.#known.size;
@@ -68,7 +76,7 @@ export class SkipLog {
     return [...named, `Skipped ${count} so far, see ${this.#path}:`, ...causeLines(this.summary)];
   }
 
-  /** An entry that can be learnt from. */
+  /** An entry that can be used. */
   used(): void {
     this.#count(1, 0);
   }
@@ -89,14 +97,14 @@ export class SkipLog {
       }
     }
     this.#count(lost, lost);
-    if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#maxRate * this.#entries) {
+    if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#limit.rate * this.#entries) {
       const percent = (rate: number) => `${Number((100 * rate).toPrecision(3))} %`;
+      const { work, rate, option, remedy } = this.#limit;
       throw new ClipsmithError(
-        `Training stopped: ${percent(this.#skipped / this.#entries)} of the last samples could not be ` +
-          `used, more than the ${percent(this.#maxRate)} of training.maxSkippedRate. So far:\n` +
+        `${work} stopped: ${percent(this.#skipped / this.#entries)} of the last samples could not be ` +
+          `used, more than the ${percent(rate)} of ${option}. So far:\n` +
           `${causeLines(this.summary).join("\n")}\n` +
-          `${this.#path} names them. Mend them, or allow for more by maxSkippedRate in ` +
-          `${join(dirname(this.#path), "training.json")}; then go on by --resume.`,
+          `${this.#path} names them. Mend them, or ${remedy}.`,
       );
     }
   }
