@@ -69,6 +69,30 @@ function slice(pixels: Float32Array, index: number): Float32Array {
   return pixels.slice(index * LENGTH, (index + 1) * LENGTH);
 }
 
+test("small copies are made of pictures given as bytes, upright and never larger", async () => {
+  const turned = await sharp(pictures[0]!).withMetadata({ orientation: 6 }).jpeg().toBuffer();
+  const small = await sharp(pictures[1]!).resize(8, 6).png().toBuffer();
+  const requests = [turned, small, Buffer.from("no picture"), pictures[2]!].map((picture) => ({
+    picture,
+  }));
+  await withLoader({ thumbnailSize: 20 }, async (loader) => {
+    const { thumbnails, failed } = await loader.load(requests);
+    assert.deepEqual([...thumbnails.keys()].sort(), [0, 1]);
+    assert.equal(failed.length, 1);
+    const sizes = [0, 1].map(async (index) => {
+      const { format, width, height } = await sharp(thumbnails.get(index)).metadata();
+      return [format, width, height];
+    });
+    assert.deepEqual(await Promise.all(sizes), [
+      ["webp", 15, 20],
+      ["webp", 8, 6],
+    ]);
+  });
+  await withLoader({}, async (loader) => {
+    assert.equal((await loader.load(requests)).thumbnails.size, 0);
+  });
+});
+
 test("loads are what decoding directly gives, cached or not, from paths and bytes", async () => {
   for (const cacheBytes of [0, LENGTH * 3, 2 ** 20]) {
     await withLoader({ augment: AUGMENT, cacheBytes }, async (loader) => {

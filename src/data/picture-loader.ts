@@ -29,6 +29,11 @@ export interface PictureLoaderOptions extends PixelFormat, DecodeOptions {
    * numbers of its own. Default: none.
    */
   readonly views?: readonly AugmentOptions[];
+  /**
+   * Make a small copy, of at most so many pixels a side, of each picture that is given as bytes. Default:
+   * none is made.
+   */
+  readonly thumbnailSize?: number;
 }
 
 export interface PictureRequest {
@@ -49,6 +54,8 @@ export interface LoadedPictures {
    * files. Zero where one failed.
    */
   readonly fingerprints: Float64Array<ArrayBuffer>;
+  /** By index, WebP files: of pictures given as bytes, if the loader makes any. */
+  readonly thumbnails: ReadonlyMap<number, Uint8Array>;
   /** By index, in order. A reason is a kind, or `kind: detail`: equal causes have equal kinds. */
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
 }

@@ -7,6 +7,7 @@ import { WHITE } from "./colour.js";
 import { limiter } from "./concurrent.js";
 import { decodePicture, greyOf, Picture, UnreadablePicture } from "./picture.js";
 import { resample } from "./resample.js";
+import { thumbnailOf } from "./thumbnail.js";
 import { centreWindow, drawWindow, type Extent, type Fit, type Window } from "./window.js";
 
 /** What a thread is started with. */
@@ -15,6 +16,7 @@ export interface PictureWorkerData extends PixelFormat {
   readonly maxPixels?: number;
   readonly augment: AugmentOptions;
   readonly views: readonly AugmentOptions[];
+  readonly thumbnailSize?: number;
 }
 
 /** A second picture mixed into one, changed by the same random numbers. */
@@ -53,6 +55,7 @@ export interface LoadReply {
   readonly views: readonly Float32Array<ArrayBuffer>[];
   readonly fingerprints: Float64Array<ArrayBuffer>;
   readonly failed: readonly { readonly index: number; readonly reason: string }[];
+  readonly thumbnails: ReadonlyMap<number, Uint8Array<ArrayBuffer>>;
   /** Pictures to be kept, by path. */
   readonly kept: ReadonlyMap<string, KeptPicture>;
 }
@@ -174,6 +177,7 @@ async function load(request: LoadRequest): Promise<LoadReply> {
   const pixels = empty();
   const views = data.views.map(empty);
   const fingerprints = new Float64Array(pictures.length);
+  const thumbnails = new Map<number, Uint8Array<ArrayBuffer>>();
   /** Writes one picture's pixels, or tells why it cannot be read; bugs are thrown. */
   const fill = async (index: number): Promise<string | undefined> => {
     const { picture, augmentKey, blend } = pictures[index]!;
@@ -190,6 +194,10 @@ async function load(request: LoadRequest): Promise<LoadReply> {
           await draw(second, other, changes[view]!, key);
           for (let i = 0; i < length; i++) out[i]! += blend.weight * (other[i]! - out[i]!);
         }
+      }
+      if (data.thumbnailSize !== undefined && typeof picture !== "string") {
+        const thumbnail = await thumbnailOf(picture, data.thumbnailSize);
+        if (thumbnail) thumbnails.set(index, thumbnail);
       }
     } catch (error) {
       if (error instanceof UnreadablePicture) return error.reason;
@@ -210,7 +218,7 @@ async function load(request: LoadRequest): Promise<LoadReply> {
     for (const batch of [pixels, ...views]) batch.fill(0, index * length, (index + 1) * length);
     fingerprints[index] = 0;
   }
-  return { id, pixels, views, fingerprints, failed, kept: sources.kept };
+  return { id, pixels, views, fingerprints, failed, thumbnails, kept: sources.kept };
 }
 
 /** Writes a view of a picture, changed by the random numbers of `key` or as it is without. */
@@ -234,7 +242,7 @@ const port = parentPort!;
 // the thread, and the loader reports it.
 port.on("message", async (request: LoadRequest) => {
   const reply = await load(request);
-  const arrays = [reply.pixels, ...reply.views, reply.fingerprints];
+  const arrays = [reply.pixels, ...reply.views, reply.fingerprints, ...reply.thumbnails.values()];
   port.postMessage(
     reply,
     arrays.map(({ buffer }) => buffer),

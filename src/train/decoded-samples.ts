@@ -10,7 +10,7 @@ import type {
 } from "../data/index.js";
 
 /** Samples next to each other in the stream whose pictures could be decoded. */
-export interface DecodedSamples extends Omit<LoadedPictures, "failed"> {
+export interface DecodedSamples extends Omit<LoadedPictures, "failed" | "thumbnails"> {
   readonly samples: readonly StreamedSample[];
   /** Where the stream stands after the last of them. */
   readonly position: StreamPosition;
