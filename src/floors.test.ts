@@ -15,7 +15,7 @@ const floors: readonly (readonly string[])[] = [
   ["clip"],
   ["weights", "data"],
   ["model"],
-  ["eval"],
+  ["eval", "embed"],
   ["train", "search"],
   ["report"],
   ["server"],

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { clipOptionsSchema } from "./clip/index.js";
+import { embedOptionsSchema } from "./embed/index.js";
 import { preprocessingSchema } from "./model/index.js";
 import { augmentSchema, trainingOptionsSchema } from "./train/options.js";
 import { runConfigSchema } from "./train/run-config.js";
@@ -47,6 +48,7 @@ for (const [heading, schema] of [
   ["Pictures", preprocessingSchema],
   ["Training", trainingOptionsSchema],
   ["Changes to pictures", augmentSchema],
+  ["Embedding", embedOptionsSchema],
 ] as const) {
   test(`docs/options.md has each option once, with its type and default: ${heading}`, () => {
     const byName = (rows: Row[]) => rows.toSorted(([a], [b]) => (a < b ? -1 : 1));

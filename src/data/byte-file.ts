@@ -20,6 +20,9 @@ export class Unreadable extends Error {
 /** The kind of reason of every failure to get at a shard's bytes. */
 export const CANNOT_BE_READ = "the shard cannot be read";
 
+/** The reason where another version of a file took its place. */
+export const CHANGED = "the shard changed while it was read";
+
 /** A file on disk. */
 export class LocalFile implements ByteFile {
   constructor(readonly path: string) {}

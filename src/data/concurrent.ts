@@ -16,6 +16,40 @@ export async function mapConcurrently<In, Out>(
   return results;
 }
 
+/** `work` on every item, begun up to `ahead` items before its result is asked for; results in order. */
+export async function* mapAhead<In, Out>(
+  items: AsyncIterable<In>,
+  ahead: number,
+  work: (item: In) => Promise<Out>,
+): AsyncGenerator<Out> {
+  const iterator = items[Symbol.asyncIterator]();
+  const coming: Promise<IteratorResult<Out, undefined>>[] = [];
+  const begin = async (): Promise<IteratorResult<Out, undefined>> => {
+    const { done, value } = await iterator.next();
+    return done ? { done, value: undefined } : { done: false, value: await work(value) };
+  };
+  const prepare = () => {
+    while (coming.length < ahead) {
+      const next = begin();
+      // A failure is seen when it is its turn.
+      next.catch(() => {});
+      coming.push(next);
+    }
+  };
+  try {
+    for (;;) {
+      prepare();
+      const first = coming.shift()!;
+      prepare();
+      const { done, value } = await first;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}
+
 /** Runs what it is given, at most `limit` at a time, in the order it is given. */
 export function limiter(limit: number): <Out>(work: () => Promise<Out>) => Promise<Out> {
   let running = 0;

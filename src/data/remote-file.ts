@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../util/errors.js";
-import { type ByteFile, CANNOT_BE_READ, Unreadable } from "./byte-file.js";
+import { type ByteFile, CANNOT_BE_READ, CHANGED, Unreadable } from "./byte-file.js";
 
 /** How patiently files are read over a network. */
 export interface RemoteOptions {
@@ -106,7 +106,7 @@ export class RemoteFile implements ByteFile {
   /** One version of a file must not be continued by another. */
   #check({ tag, size }: Answer): void {
     if (this.#tag !== undefined && tag !== this.#tag) {
-      throw new Unreadable("the shard changed while it was read");
+      throw new Unreadable(CHANGED);
     }
     this.#tag = tag;
     this.#size = size;

@@ -1,4 +1,4 @@
-import { Unreadable } from "./byte-file.js";
+import { CANNOT_BE_READ, CHANGED, Unreadable } from "./byte-file.js";
 import type { Skipped } from "./sample.js";
 import type { Shard, SourceOptions, SourceSample } from "./source.js";
 
@@ -33,6 +33,14 @@ export function shardOf(
 
 /** What is taken from an archive. */
 export type ArchiveOptions = Pick<SourceOptions, "maxEntryBytes" | "captions">;
+
+/**
+ * Whether an entry stands for the rest of a shard that is out of reach: not damaged, so that it may be
+ * there another time.
+ */
+export function isOutOfReach({ rest, reason }: Skipped): boolean {
+  return rest === true && [CANNOT_BE_READ, CHANGED].includes(reason.split(": ", 1)[0]!);
+}
 
 /** Why something of so many bytes is left out. */
 export function tooLarge(bytes: number, limit: number): string {

@@ -76,9 +76,9 @@ export class SkipLog {
     return [...named, `Skipped ${count} so far, see ${this.#path}:`, ...causeLines(this.summary)];
   }
 
-  /** An entry that can be used. */
-  used(): void {
-    this.#count(1, 0);
+  /** Entries that can be used. */
+  used(count = 1): void {
+    this.#count(count, 0);
   }
 
   /**

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { CLIP, type ClipParts } from "../clip/index.js";
 import { PictureLoader, type Tokenizer } from "../data/index.js";
 import { type Data, graph } from "../graph/index.js";
@@ -69,10 +70,7 @@ export class Model implements Embedder {
   async embedPictures(
     pictures: readonly PictureSource[],
   ): Promise<{ embeddings: Float32Array; failed: readonly FailedPicture[] }> {
-    const program = await this.#programs.get("image", () => {
-      const { image } = this.#clip.inputs("batch");
-      return graph({ latents: this.#clip.embedImage(image) });
-    });
+    const program = await this.#imageProgram();
     const embeddings = new Float32Array(pictures.length * this.width);
     const failed: FailedPicture[] = [];
     const load = (start: number) =>
@@ -92,10 +90,42 @@ export class Model implements Embedder {
     return { embeddings, failed };
   }
 
+  /**
+   * Embeds pictures that are pixels already, all at once.
+   *
+   * @param pixels [N, C, H, W] as a loader of {@link pictureFormat} gives them
+   * @returns [N, L], each row of length 1
+   */
+  async embedPixels(pixels: Float32Array): Promise<Float32Array> {
+    const { size, channels } = pictureFormat(this.config);
+    const count = pixels.length / (channels * size ** 2);
+    const embeddings = new Float32Array(count * this.width);
+    if (count === 0) return embeddings;
+    await this.#run(await this.#imageProgram(), { image: pixels }, embeddings, 0, count);
+    return embeddings;
+  }
+
+  /** SHA-256 of the options and weights, in hexadecimal digits: of models with one, embeddings compare. */
+  get checksum(): string {
+    const hash = createHash("sha256").update(JSON.stringify(this.config));
+    for (const name of Object.keys(this.#weights).sort()) {
+      const { buffer, byteOffset, byteLength } = this.#weights[name]!;
+      hash.update(name).update(new Uint8Array(buffer, byteOffset, byteLength));
+    }
+    return hash.digest("hex");
+  }
+
   /** Frees sessions and ends the thread that reads pictures. */
   async release(): Promise<void> {
     await this.#programs.release();
     await this.#loader.close();
+  }
+
+  #imageProgram(): Promise<Program> {
+    return this.#programs.get("image", () => {
+      const { image } = this.#clip.inputs("batch");
+      return graph({ latents: this.#clip.embedImage(image) });
+    });
   }
 
   async #run(
