@@ -1,8 +1,9 @@
 import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Connection, connect, Index, type Table } from "@lancedb/lancedb";
-import { Field, FixedSizeList, Float32, Int32, List, Schema, Utf8 } from "apache-arrow";
+import { Binary, Field, FixedSizeList, Float32, Int32, List, Schema, Utf8 } from "apache-arrow";
 import type { Sample, Skipped } from "../data/sample.js";
+import type { Embedded } from "../embed/index.js";
 import type { Embedder } from "../model/embedder.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkReplaceable, pathsOf, swapIn, TABLE } from "./index-folder.js";
@@ -30,6 +31,11 @@ export interface BuildResult {
   readonly skipped: readonly Skipped[];
 }
 
+/** What goes into an index: pictures with their embeddings, and what had to be left out. */
+export interface IndexBatch extends Embedded {
+  readonly skipped?: readonly Skipped[];
+}
+
 /**
  * Embeds the pictures of `samples` and writes an index of them to `folder`, replacing the one that
  * is there. The old index stays in use until the new one is complete.
@@ -42,7 +48,25 @@ export async function buildIndex(
   samples: readonly Sample[],
   { onProgress }: BuildOptions = {},
 ): Promise<BuildResult> {
-  if (samples.length === 0) throw new ClipsmithError("There are no pictures to index.");
+  const { length } = samples;
+  return writeIndex(folder, embedder.width, embedSamples(embedder, samples), (done) =>
+    onProgress?.(done, length),
+  );
+}
+
+/**
+ * Writes an index of pictures that are embedded, however they came to be, as {@link buildIndex} does.
+ *
+ * @param width of the embeddings
+ * @param onProgress called after every batch with the number of pictures done, indexed or skipped
+ * @throws ClipsmithError when there are no pictures to index, or `folder` holds something else.
+ */
+export async function writeIndex(
+  folder: string,
+  width: number,
+  batches: AsyncIterable<IndexBatch>,
+  onProgress?: (done: number) => void,
+): Promise<BuildResult> {
   await checkReplaceable(folder);
   const { current, building } = pathsOf(folder);
   await mkdir(dirname(current), { recursive: true });
@@ -51,14 +75,9 @@ export async function buildIndex(
   let table: Table | undefined;
   try {
     connection = await connect(building);
-    table = await connection.createEmptyTable(TABLE, rowSchema(embedder.width));
-    const { indexed, skipped } = await fill(table, embedder, samples, onProgress);
-    if (indexed === 0) {
-      const { where, reason } = skipped[0]!;
-      throw new ClipsmithError(
-        `None of the ${samples.length} pictures could be read. The first: ${where}: ${reason}`,
-      );
-    }
+    table = await connection.createEmptyTable(TABLE, rowSchema(width));
+    const { indexed, skipped } = await fill(table, width, batches, onProgress);
+    if (indexed === 0) throw nothingToIndex(skipped);
     if (indexed > BRUTE_FORCE_ROWS) {
       const config = Index.ivfFlat({ distanceType: "cosine" });
       await table.createIndex("vector", { config });
@@ -75,46 +94,75 @@ export async function buildIndex(
   }
 }
 
+async function* embedSamples(
+  embedder: Embedder,
+  samples: readonly Sample[],
+): AsyncGenerator<IndexBatch> {
+  const { width } = embedder;
+  for (let start = 0; start < samples.length; start += BATCH) {
+    const batch = samples.slice(start, start + BATCH);
+    const { embeddings, failed } = await embedder.embedPictures(batch.map((s) => s.picture));
+    const reasons = new Map(failed.map(({ index, reason }) => [index, reason]));
+    const used = batch.flatMap((sample, i) => (reasons.has(i) ? [] : [{ sample, i }]));
+    const vectors = new Float32Array(used.length * width);
+    for (const [row, { i }] of used.entries()) {
+      vectors.set(embeddings.subarray(i * width, (i + 1) * width), row * width);
+    }
+    yield {
+      samples: used.map(({ sample: { picture, captions } }) => ({
+        name: picture,
+        path: picture,
+        captions,
+      })),
+      embeddings: vectors,
+      skipped: failed.map(({ index, reason }) => ({ where: batch[index]!.picture, reason })),
+    };
+  }
+}
+
 /** The columns of an index of embeddings of `width` numbers. */
 function rowSchema(width: number): Schema {
   return new Schema([
     new Field("id", new Int32(), false),
     new Field("picture", new Utf8(), false),
     new Field("captions", new List(new Field("item", new Utf8(), true)), false),
+    new Field("thumbnail", new Binary(), true),
     new Field("vector", new FixedSizeList(width, new Field("item", new Float32(), true)), false),
   ]);
 }
 
 async function fill(
   table: Table,
-  embedder: Embedder,
-  samples: readonly Sample[],
-  onProgress: BuildOptions["onProgress"],
+  width: number,
+  batches: AsyncIterable<IndexBatch>,
+  onProgress: ((done: number) => void) | undefined,
 ): Promise<{ indexed: number; skipped: Skipped[] }> {
-  const { width } = embedder;
   const skipped: Skipped[] = [];
   let rows: Record<string, unknown>[] = [];
   let indexed = 0;
-
-  for (let start = 0; start < samples.length; start += BATCH) {
-    const batch = samples.slice(start, start + BATCH);
-    const { embeddings, failed } = await embedder.embedPictures(batch.map((s) => s.picture));
-    const reasons = new Map(failed.map(({ index, reason }) => [index, reason]));
-    for (const [i, { picture, captions }] of batch.entries()) {
-      const reason = reasons.get(i);
-      if (reason !== undefined) {
-        skipped.push({ where: picture, reason });
-        continue;
-      }
+  const write = async () => {
+    if (rows.length > 0) await table.add(rows);
+    rows = [];
+  };
+  for await (const { samples, embeddings, skipped: left = [] } of batches) {
+    skipped.push(...left);
+    for (const [i, { name, path, captions, thumbnail }] of samples.entries()) {
       const vector = embeddings.slice(i * width, (i + 1) * width);
-      rows.push({ id: indexed++, picture, captions, vector });
+      const picture = path ?? name;
+      rows.push({ id: indexed++, picture, captions, thumbnail: thumbnail ?? null, vector });
+      if (rows.length >= WRITE) await write();
     }
-    const done = start + batch.length;
-    if (rows.length >= WRITE || (done === samples.length && rows.length > 0)) {
-      await table.add(rows);
-      rows = [];
-    }
-    onProgress?.(done, samples.length);
+    onProgress?.(indexed + skipped.length);
   }
+  await write();
   return { indexed, skipped };
+}
+
+function nothingToIndex(skipped: readonly Skipped[]): ClipsmithError {
+  const [first] = skipped;
+  return new ClipsmithError(
+    first === undefined
+      ? "There are no pictures to index."
+      : `None of the ${skipped.length} pictures could be read. The first: ${first.where}: ${first.reason}`,
+  );
 }

@@ -1,8 +1,15 @@
-export { type BuildOptions, type BuildResult, buildIndex } from "./build-index.js";
+export {
+  type BuildOptions,
+  type BuildResult,
+  buildIndex,
+  type IndexBatch,
+  writeIndex,
+} from "./build-index.js";
 export {
   type IndexedPicture,
   type Match,
   PictureIndex,
   type SearchOptions,
+  type ShownPicture,
 } from "./picture-index.js";
 export { searchPicture, searchText } from "./search.js";

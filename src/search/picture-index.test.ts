@@ -8,7 +8,7 @@ import type { Sample } from "../data/sample.js";
 import type { Embedder } from "../model/embedder.js";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
-import { buildIndex } from "./build-index.js";
+import { buildIndex, writeIndex } from "./build-index.js";
 import { PictureIndex } from "./picture-index.js";
 import { searchPicture, searchText } from "./search.js";
 
@@ -93,15 +93,42 @@ test("a search gives the same order and scores as comparing with every picture",
   await assert.rejects(searchPicture(index, embedder, "broken"), /not a picture/);
 
   // After the picture left out, rows and samples no longer have the same numbers.
-  assert.equal(await index.picturePath(same.id), "/pictures/picture 500");
+  assert.equal((await index.shown(same.id))?.picture, "/pictures/picture 500");
   const row = await index.get(same.id);
   assert.deepEqual(row?.captions, same.captions);
   assert.ok(cosine(row.vector, vectorOf("picture 500", 16)) > 0.9999);
   for (const id of [-1, 599, 1.5, Number.NaN]) {
     assert.equal(await index.get(id), undefined);
-    assert.equal(await index.picturePath(id), undefined);
+    assert.equal((await index.shown(id))?.picture, undefined);
   }
   assert.deepEqual(await index.exampleCaptions(2), ["a picture 0", "a picture 299"]);
+  index.close();
+});
+
+test("pictures without a file of their own are shown by their small copies", async () => {
+  const thumbnail = Uint8Array.of(1, 2, 3);
+  async function* batches() {
+    const vectors = ["a", "b", "c"].map((name) => vectorOf(name, 8));
+    yield {
+      samples: [
+        { name: "shard.tar/a", captions: ["first"], thumbnail },
+        { name: "shard.parquet:2", path: "/pictures/b.png", captions: [] },
+      ],
+      embeddings: Float32Array.from(vectors.slice(0, 2).flatMap((vector) => [...vector])),
+      skipped: [{ where: "shard.tar/bad", reason: "no picture" }],
+    };
+    yield { samples: [{ name: "shard.tar/c", captions: [] }], embeddings: vectors[2]! };
+  }
+  const done: number[] = [];
+  const target = join(folder, "thumbnails");
+  const { index, indexed, skipped } = await writeIndex(target, 8, batches(), (n) => done.push(n));
+  assert.deepEqual([indexed, skipped.length, done], [3, 1, [3, 4]]);
+  assert.deepEqual(await index.shown(0), { picture: "shard.tar/a", thumbnail });
+  assert.deepEqual(await index.shown(1), { picture: "/pictures/b.png" });
+  assert.deepEqual(await index.shown(2), { picture: "shard.tar/c" });
+  assert.equal(await index.shown(3), undefined);
+  const [best] = await index.search(vectorOf("b", 8), { limit: 1 });
+  assert.equal(best?.picture, "/pictures/b.png");
   index.close();
 });
 
@@ -139,11 +166,11 @@ test("a build that fails keeps the old index, and one that succeeds replaces it"
   });
   await assert.rejects(buildIndex(target, nameEmbedder(8), []), ClipsmithError);
   const kept = await PictureIndex.open(target);
-  assert.equal(await kept.picturePath(0), "/pictures/old");
+  assert.equal((await kept.shown(0))?.picture, "/pictures/old");
 
   const { index } = await buildIndex(target, nameEmbedder(4), samplesNamed(["new", "newer"]));
   assert.equal(index.width, 4);
-  assert.equal(await index.picturePath(1), "/pictures/newer");
+  assert.equal((await index.shown(1))?.picture, "/pictures/newer");
   index.close();
   for (const late of [() => kept.search(vectorOf("old", 8)), () => kept.get(0)]) {
     await assert.rejects(late, { name: "ClipsmithError", message: /has been replaced/ });
@@ -161,10 +188,10 @@ test("an index whose replacement was killed half way is still found", async () =
   await mkdir(join(`${target}.building`, "pictures.lance"), { recursive: true });
 
   const found = await PictureIndex.open(target);
-  assert.equal(await found.picturePath(0), "/pictures/old");
+  assert.equal((await found.shown(0))?.picture, "/pictures/old");
   found.close();
   const again = await buildIndex(target, nameEmbedder(8), samplesNamed(["new"]));
-  assert.equal(await again.index.picturePath(0), "/pictures/new");
+  assert.equal((await again.index.shown(0))?.picture, "/pictures/new");
   again.index.close();
   assert.equal(existsSync(`${target}.previous`), false);
 });
@@ -189,7 +216,7 @@ test("a large index is searched through a vector index, and still finds the near
     const [best] = await searchText(index, embedder, name, { limit: 1 });
     assert.equal(best?.picture, `/pictures/${name}`);
     assert.equal(best.id, Number(name.slice(1)));
-    assert.equal(await index.picturePath(best.id), best.picture);
+    assert.equal((await index.shown(best.id))?.picture, best.picture);
   }
   index.close();
   const parts = await readdir(join(folder, "large", "pictures.lance"));

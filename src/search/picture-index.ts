@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Connection, connect, type Table, type VectorQuery } from "@lancedb/lancedb";
-import type { FixedSizeList } from "apache-arrow";
+import type { FixedSizeList, Schema } from "apache-arrow";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { pathsOf, TABLE } from "./index-folder.js";
 
@@ -9,7 +9,7 @@ import { pathsOf, TABLE } from "./index-folder.js";
 export interface Match {
   /** Row of the picture in its index, 0 to count - 1. */
   readonly id: number;
-  /** Absolute path of the picture's file. */
+  /** Absolute path of the picture's file, or where it came from: `shard.tar/key`. */
   readonly picture: string;
   readonly captions: string[];
   /** Cosine similarity with the query, -1 to 1. */
@@ -18,11 +18,19 @@ export interface Match {
 
 /** A picture of an index. */
 export interface IndexedPicture {
-  /** Absolute path of the picture's file. */
+  /** Absolute path of the picture's file, or where it came from: `shard.tar/key`. */
   readonly picture: string;
   readonly captions: string[];
   /** [L], of length 1. */
   readonly vector: Float32Array;
+}
+
+/** What there is to show of a picture. */
+export interface ShownPicture {
+  /** Absolute path of the picture's file, or where it came from: `shard.tar/key`. */
+  readonly picture: string;
+  /** A small copy, WebP: of a picture that has no file of its own. */
+  readonly thumbnail?: Uint8Array;
 }
 
 export interface SearchOptions {
@@ -35,6 +43,7 @@ interface StoredRow {
   id: number;
   picture: string;
   captions: Iterable<string>;
+  thumbnail?: Uint8Array | null;
   vector: Iterable<number>;
   _distance: number;
 }
@@ -44,6 +53,7 @@ export class PictureIndex {
   readonly #folder: string;
   readonly #connection: Connection;
   readonly #table: Table;
+  readonly #shownColumns: string[];
   /** Width L of the embeddings. */
   readonly width: number;
   /** Number of pictures. */
@@ -53,12 +63,16 @@ export class PictureIndex {
     folder: string,
     connection: Connection,
     table: Table,
+    schema: Schema,
     width: number,
     count: number,
   ) {
     this.#folder = folder;
     this.#connection = connection;
     this.#table = table;
+    // Older indexes have no thumbnails.
+    const names = schema.fields.map(({ name }) => name);
+    this.#shownColumns = ["picture", "thumbnail"].filter((name) => names.includes(name));
     this.width = width;
     this.count = count;
   }
@@ -87,7 +101,7 @@ export class PictureIndex {
       );
     }
     const width = (column.type as FixedSizeList).listSize;
-    return new PictureIndex(current, connection, table, width, await table.countRows());
+    return new PictureIndex(current, connection, table, schema, width, await table.countRows());
   }
 
   /**
@@ -131,10 +145,12 @@ export class PictureIndex {
     };
   }
 
-  /** Absolute path of the picture of row `id`; undefined when there is no such row. */
-  async picturePath(id: number): Promise<string | undefined> {
-    const [row] = await this.#take([id], ["picture"]);
-    return row?.picture;
+  /** What there is to show of the picture of row `id`; undefined when there is no such row. */
+  async shown(id: number): Promise<ShownPicture | undefined> {
+    const [row] = await this.#take([id], this.#shownColumns);
+    if (row === undefined) return undefined;
+    const { picture, thumbnail } = row;
+    return { picture, ...(thumbnail && { thumbnail }) };
   }
 
   /** The first caption of up to `count` pictures spread evenly over the index. */

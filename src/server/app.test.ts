@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Hono } from "hono";
 import sharp from "sharp";
-import { buildIndex, type PictureIndex } from "../search/index.js";
+import { buildIndex, type PictureIndex, writeIndex } from "../search/index.js";
 import type { ApiError, ApiInfo, ApiMetrics, ApiSearch } from "./api.js";
 import { createApp } from "./app.js";
 import { colourEmbedder, drawColours, shapePicture } from "./colours.test.fixture.js";
@@ -131,6 +131,28 @@ test("a picture that browsers cannot show is converted, and a drawing may not ru
   const drawing = await app.request("/api/pictures/30");
   assert.equal(drawing.headers.get("content-type"), "image/svg+xml");
   assert.match(drawing.headers.get("content-security-policy")!, /default-src 'none'.*sandbox/);
+});
+
+test("a picture without a file of its own is shown by its small copy", async () => {
+  const thumbnail = await sharp(shapePicture("red", "circle")).webp().toBuffer();
+  async function* batches() {
+    const { embeddings } = await colourEmbedder.embedPictures([thumbnail]);
+    yield { samples: [{ name: "s.tar/1", captions: ["red"], thumbnail }], embeddings };
+  }
+  const target = join(folder, "thumbnails");
+  const built = await writeIndex(target, colourEmbedder.width, batches());
+  const other = createApp({ embedder: colourEmbedder, index: built.index });
+  const { matches } = await json<ApiSearch>(other.request("/api/search?text=red"));
+  assert.deepEqual(
+    matches.map(({ name }) => name),
+    ["1"],
+  );
+  const response = await other.request("/api/pictures/0");
+  assert.equal(response.headers.get("content-type"), "image/webp");
+  assert.deepEqual(Buffer.from(await response.arrayBuffer()), thumbnail);
+  const known = { "if-none-match": response.headers.get("etag")! };
+  assert.equal((await other.request("/api/pictures/0", { headers: known })).status, 304);
+  built.index.close();
 });
 
 test("a picture whose file is gone is missing, and the server goes on", async () => {

@@ -93,8 +93,8 @@ export function createApp(options: AppOptions): Hono {
   });
 
   app.get("/api/pictures/:id{[0-9]+}", async (c) => {
-    const path = await index.picturePath(Number(c.req.param("id")));
-    const response = path === undefined ? undefined : await pictureResponse(path, c.req.raw);
+    const shown = await index.shown(Number(c.req.param("id")));
+    const response = shown && (await pictureResponse(shown, c.req.raw));
     return response ?? c.json({ error: NO_PICTURE }, 404);
   });
 
