@@ -231,7 +231,7 @@ test("the version and the help of every verb", async () => {
     readFileSync(new URL("../../../package.json", import.meta.url), "utf8"),
   ) as { version: string };
   assert.equal((await clipsmith("--version")).stdout.trim(), version);
-  for (const verb of ["train", "eval", "index", "search", "serve", "import", "export"]) {
+  for (const verb of ["train", "eval", "embed", "index", "search", "serve", "import", "export"]) {
     const { code, stdout } = await clipsmith(verb, "--help");
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`Examples?:\\n {2}clipsmith ${verb} `));

@@ -1,11 +1,15 @@
 import { join } from "node:path";
 import { Command } from "commander";
+import type { Model } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
+import type { IndexBatch } from "../search/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, withRuntimeOptions } from "./arguments.js";
+import { EmbeddingProgress } from "./embedding-progress.js";
 import { counted, print, skippedLines, warn } from "./print.js";
 import {
+  type Collection,
   cliFiles,
   collectionOf,
   openModel,
@@ -13,58 +17,62 @@ import {
   rememberCollections,
 } from "./run-folder.js";
 
-/** Milliseconds between lines of progress. */
-const LINE_INTERVAL_MS = 5000;
-
 /** `clipsmith index`: makes pictures searchable. */
 export function indexCommand(): Command {
   const command = new Command("index")
     .summary("make pictures searchable")
     .description(
-      "Embeds the pictures of a collection and writes an index of them to RUN/index, in place of the " +
-        "one that is there. Pictures need no captions to be found.",
+      "Embeds the pictures of collections and writes an index of them to RUN/index, in place of the " +
+        "one that is there. Pictures need no captions to be found. What `clipsmith embed` has embedded is " +
+        "taken as it is.",
     )
     .argument("<run>", "folder of the trained model")
     .argument(
-      "[collection]",
-      "folder of pictures, or a .csv, .tsv or .jsonl list; default: what was indexed last, or " +
-        "else what the model was trained on",
+      "[collections...]",
+      "folder of pictures, or anything else that can be trained on; or folder of embeddings; or several; " +
+        "default: what was indexed last, or else what the model was trained on",
     )
-    .addHelpText("after", "\nExample:\n  clipsmith index runs/photos photos");
+    .addHelpText(
+      "after",
+      `
+Examples:
+  clipsmith index runs/photos photos
+  clipsmith index runs/photos embeddings`,
+    );
   return withRuntimeOptions(command).action(indexRun);
 }
 
 async function indexRun(
   run: string,
-  collection: string | undefined,
+  named: readonly string[],
   flags: RuntimeOptions,
 ): Promise<void> {
   const runtime = await checkRuntime(flags);
   const known = readCollections(run);
-  const source = collection ?? known.indexed?.path ?? known.trained?.[0]?.path;
-  const [{ readCollection }, { buildIndex }] = await Promise.all([
-    import("../data/index.js"),
-    import("../search/index.js"),
-  ]);
+  const remembered = known.indexed ?? known.trained ?? [];
+  const collections = named.length > 0 ? named : remembered.map(({ path }) => path);
   const model = await openModel(run, runtime);
   try {
-    if (source === undefined) {
+    if (collections.length === 0) {
       throw new ClipsmithError(
         `${run} remembers no collection. Name one: clipsmith index ${quote(run)} COLLECTION`,
       );
     }
-    const { samples, skipped } = await readCollection(source, { captions: "optional" });
-    let shown = performance.now();
-    const built = await buildIndex(join(run, cliFiles.index), model, samples, {
-      onProgress: (done, total) => {
-        if (performance.now() - shown < LINE_INTERVAL_MS) return;
-        shown = performance.now();
-        warn(`${done} of ${counted(total, "picture")}`);
-      },
-    });
+    const { writeIndex } = await import("../search/index.js");
+    const contents: Content[] = [];
+    for (const spec of collections) contents.push(await openContent(spec, model));
+    const totals = contents.map(({ pictures }) => pictures);
+    const total = totals.reduce(
+      (sum, n) => (sum === undefined || n === undefined ? undefined : sum + n),
+      0,
+    );
+    const progress = new EmbeddingProgress({ total });
+    const built = await writeIndex(join(run, cliFiles.index), model.width, all(contents), (done) =>
+      progress.update(done),
+    ).finally(() => progress.stop());
     built.index.close();
-    rememberCollections(run, { indexed: collectionOf(source, samples) });
-    warn(...skippedLines([...skipped, ...built.skipped]));
+    rememberCollections(run, { indexed: contents.map(({ collection }) => collection) });
+    warn(...skippedLines(built.skipped));
     print(
       `Indexed ${counted(built.indexed, "picture")}. Search them by:`,
       `  clipsmith search ${quote(run)} WORDS`,
@@ -73,4 +81,34 @@ async function indexRun(
   } finally {
     await model.release();
   }
+}
+
+/** What is to be indexed of one collection. */
+interface Content {
+  readonly collection: Collection;
+  /** How many there are; undefined if that is not known before they are read. */
+  readonly pictures: number | undefined;
+  read(): AsyncIterable<IndexBatch>;
+}
+
+async function openContent(spec: string, model: Model): Promise<Content> {
+  const [{ inMemory, openSource }, embed] = await Promise.all([
+    import("../data/index.js"),
+    import("../embed/index.js"),
+  ]);
+  if (embed.holdsEmbeddings(spec)) {
+    const embeddings = await embed.openEmbeddings(spec, model);
+    return { ...embeddings, collection: collectionOf(spec) };
+  }
+  const source = await openSource(spec, { captions: "optional" });
+  const samples = inMemory(source)?.samples;
+  return {
+    collection: collectionOf(spec, samples),
+    pictures: samples?.length,
+    read: () => embed.embedSources(model, [source], embed.embedOptionsSchema.parse({})),
+  };
+}
+
+async function* all(contents: readonly Content[]): AsyncGenerator<IndexBatch> {
+  for (const content of contents) yield* content.read();
 }

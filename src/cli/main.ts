@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { ClipsmithError } from "../util/errors.js";
 import { configCommand } from "./config.js";
+import { embedCommand } from "./embed.js";
 import { evalCommand } from "./eval.js";
 import { exportCommand } from "./export.js";
 import { importCommand } from "./import.js";
@@ -35,6 +36,7 @@ const commands = [
   configCommand,
   evalCommand,
   reportCommand,
+  embedCommand,
   indexCommand,
   searchCommand,
   serveCommand,

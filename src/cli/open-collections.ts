@@ -1,4 +1,4 @@
-import type { StreamSource } from "../data/index.js";
+import type { SampleSource, StreamSource } from "../data/index.js";
 import { counted, print, skippedLines } from "./print.js";
 import { type Collection, collectionOf } from "./run-folder.js";
 
@@ -19,17 +19,38 @@ export async function openCollections(
     const source = await openSource(spec);
     const known = inMemory(source);
     const collection = collectionOf(spec, known?.samples);
-    const { pictures, captions } = collection;
-    const size =
-      pictures !== undefined && captions !== undefined
-        ? `${counted(pictures, "picture")} with ${counted(captions, "caption")}`
-        : counted(source.shards.length, "shard");
-    print(isNamed ? `${source.name}: ${size}.` : `${size}.`);
+    print(
+      isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
+    );
     print(...skippedLines(known?.skipped ?? []));
     sources.push(known?.samples ?? source);
     found.push(collection);
   }
   return { sources, found };
+}
+
+/**
+ * Opens collections of any kind for their pictures, with or without captions, and tells how many there are.
+ *
+ * @throws ClipsmithError when one cannot be opened
+ */
+export async function openSources(specs: readonly string[]): Promise<SampleSource[]> {
+  const { inMemory, openSource } = await import("../data/index.js");
+  const sources: SampleSource[] = [];
+  for (const spec of specs) {
+    const source = await openSource(spec, { captions: "optional" });
+    const { pictures } = collectionOf(spec, inMemory(source)?.samples);
+    print(`${source.name}: ${sizeOf(source, pictures === undefined ? {} : { pictures })}.`);
+    sources.push(source);
+  }
+  return sources;
+}
+
+function sizeOf(source: SampleSource, { pictures, captions }: Partial<Collection>): string {
+  if (pictures === undefined) return counted(source.shards.length, "shard");
+  return captions === undefined
+    ? counted(pictures, "picture")
+    : `${counted(pictures, "picture")} with ${counted(captions, "caption")}`;
 }
 
 /** What has changed since a run began; undefined for nothing that is known. */

@@ -29,8 +29,10 @@ const collectionsSchema = z.object({
   trained: z.array(collectionSchema).optional(),
   /** What it was validated on, if that was a collection of its own. */
   validated: collectionSchema.optional(),
-  /** What its index holds. */
-  indexed: collectionSchema.optional(),
+  /** What its index holds; earlier versions had one alone. */
+  indexed: z
+    .union([z.array(collectionSchema), collectionSchema.transform((only) => [only])])
+    .optional(),
 });
 
 /** A collection as a run remembers it. */
@@ -59,7 +61,8 @@ export function collectionOf(spec: string, samples?: readonly Sample[]): Collect
   return { path, pictures: samples.length, captions };
 }
 
-function withoutQuery(address: string): string {
+/** An address without what may sign it; any other word as it is. */
+export function withoutQuery(address: string): string {
   return /^https?:/i.test(address) ? address.replace(/[?#].*$/s, "") : address;
 }
 

@@ -16,6 +16,7 @@ import {
   rememberCollections,
   resumeCommand,
 } from "./run-folder.js";
+import { stopOnSignals } from "./signals.js";
 import type { SettingsFlags } from "./train-settings.js";
 import { watchRun } from "./watch.js";
 
@@ -29,8 +30,6 @@ interface TrainFlags extends SettingsFlags, RuntimeOptions {
 const presetLines = Object.entries(presets).map(
   ([name, { description }]) => `  ${name.padEnd(9)} ${description}`,
 );
-
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** `clipsmith train`: from captioned pictures to a model's folder. */
 export function trainCommand(): Command {
@@ -153,7 +152,9 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   if (resume) await checkResumedSettings(out, flags);
 
   const page = flags.watch ? await watchRun(out, flags.port) : undefined;
-  const signal = stopOnSignals();
+  const signal = stopOnSignals(
+    "Stopping after this step, with a checkpoint. Once more ends at once.",
+  );
   const { sources, found } = await openCollections(collections);
   const before = readCollections(out).trained ?? [];
   for (const [i, now] of resume ? found.entries() : []) {
@@ -202,16 +203,4 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     `  clipsmith index ${quote(out)} ${found[0]?.pictures === undefined ? "COLLECTION" : quote(collection)}`,
     `  clipsmith serve ${quote(out)}`,
   );
-}
-
-/** The first SIGINT or SIGTERM asks to stop; a second one ends the process at once. */
-function stopOnSignals(): AbortSignal {
-  const controller = new AbortController();
-  const stop = () => {
-    for (const name of SIGNALS) process.off(name, stop);
-    warn("Stopping after this step, with a checkpoint. Once more ends at once.");
-    controller.abort();
-  };
-  for (const name of SIGNALS) process.on(name, stop);
-  return controller.signal;
 }
