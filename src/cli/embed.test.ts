@@ -140,7 +140,7 @@ test("parts by --shard and by a launcher's environment make a whole, which is se
   );
   for (const [i, { code, stdout, stderr }] of ended.entries()) {
     assert.equal(code, 0, stderr);
-    assert.match(stdout, new RegExp(`^Part ${i} of 0 to 2\\.$`, "m"));
+    assert.match(stdout, new RegExp(`^Part ${i} of 3, counted from 0\\.$`, "m"));
     assert.match(stdout, /^When all parts are there, make them searchable:\n {2}clipsmith index /m);
   }
   assert.equal((await contentOf(out)).size, PICTURES + 9);

@@ -92,7 +92,7 @@ async function embedRun(
       part,
       signal,
       onStart: ({ pictures, portions, total }) => {
-        if (part.count > 1) print(`Part ${part.index} of 0 to ${part.count - 1}.`);
+        if (part.count > 1) print(`Part ${part.index} of ${part.count}, counted from 0.`);
         if (pictures > 0) print(`Going on after ${counted(pictures, "picture")}.`);
         progress = new EmbeddingProgress({ total, done: pictures, shards: portions });
       },
