@@ -39,17 +39,22 @@ export const mpiruns: readonly Mpirun[] = findMpiruns();
 /**
  * Declares a test for each family of MPI and each number of ranks. It is skipped where the family is not
  * installed.
+ *
+ * @param obstacle why it cannot run on this machine
  */
 export function eachMpi(
   what: string,
   sizes: readonly number[],
   body: (mpirun: Mpirun, ranks: number) => Promise<void>,
+  obstacle?: string,
 ): void {
   for (const family of ["Open MPI", "MPICH"] satisfies Family[]) {
     const mpirun = mpiruns.find((mpirun) => mpirun.family === family);
-    const skip = mpirun ? false : `${family} is not installed: see docs/distributed.md`;
+    const skip = mpirun ? obstacle : `${family} is not installed: see docs/distributed.md`;
     for (const ranks of sizes) {
-      test(`${what}: ${ranks} ranks, ${family}`, { skip }, () => body(mpirun!, ranks));
+      test(`${what}: ${ranks} ranks, ${family}`, { skip: skip ?? false }, () =>
+        body(mpirun!, ranks),
+      );
     }
   }
 }
@@ -71,6 +76,11 @@ export function ranksCommand(
   return { command: [program, ...flags, "-n", String(ranks), ...command], env };
 }
 
+/** A run that takes this long hangs. */
+const MOST_MS = 120_000;
+/** For what a run says at its end to arrive. */
+const LAST_WORDS_MS = 2000;
+
 /** What the ranks left behind. */
 export interface RanksEnded<R> {
   readonly code: number | null;
@@ -84,19 +94,21 @@ export interface RanksOptions extends MpiOptions {
   /** Flags of mpirun in addition. */
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the command after it. */
+  readonly before?: readonly string[];
 }
 
 /**
  * Runs a function as several ranks, each with its communicator, which is closed after it.
  *
- * @param program knows nothing but its argument and what it imports itself: its text is what is run. What it
+ * @param body knows nothing but its argument and what it imports itself: its text is what is run. What it
  *   returns goes through JSON.
  */
 export async function runRanks<R>(
   mpirun: Mpirun,
   ranks: number,
-  program: (communicator: Communicator) => Promise<R>,
-  { flags = [], env: extra = {}, ...options }: RanksOptions = {},
+  body: (communicator: Communicator) => Promise<R>,
+  { flags = [], env: extra = {}, before = [], ...options }: RanksOptions = {},
 ): Promise<RanksEnded<R>> {
   const folder = mkdtempSync(join(tmpdir(), "clipsmith-ranks-"));
   const fileOf = (rank: number | string) => join(folder, `${rank}.json`);
@@ -104,16 +116,18 @@ export async function runRanks<R>(
     import { writeFileSync } from "node:fs";
     import { openCommunicator } from ${JSON.stringify(new URL("./index.js", import.meta.url))};
     const communicator = await openCommunicator(${JSON.stringify(options)});
-    const result = await (${program})(communicator);
+    const result = await (${body})(communicator);
     await communicator.close();
     writeFileSync(${JSON.stringify(folder)} + "/" + communicator.rank + ".json", JSON.stringify(result ?? null));`;
   try {
     const node = [process.execPath, "--input-type=module", "--eval", source];
     const { command, env } = ranksCommand(mpirun, ranks, node);
-    const [name, ...args] = command;
-    const child = spawn(name, [...flags, ...args], {
+    const [program, ...args] = command;
+    const [name, ...words] = [...before, program, ...flags, ...args];
+    const child = spawn(name!, words, {
       env: { ...env, ...extra },
       stdio: ["ignore", "pipe", "pipe"],
+      timeout: MOST_MS,
     });
     const { code, stdout, stderr } = await ended(child);
     const results = Array.from({ length: ranks }, (_, rank): R | undefined =>
@@ -142,6 +156,8 @@ async function ended(child: ChildProcess) {
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on("error", reject).on("close", resolve);
+    // What mpirun left running may hold its streams.
+    child.on("exit", (code) => setTimeout(resolve, LAST_WORDS_MS, code).unref());
   });
   return { code, stdout, stderr };
 }
