@@ -13,8 +13,12 @@ eachMpi("a killed rank ends the run, and is told", [3], async (mpirun) => {
     await communicator.barrier();
   });
   assert.notEqual(code, 0);
-  const told = mpirun.family === "Open MPI" ? /process rank 1 .*signal 9/ : /EXIT CODE: 9/;
+  const told =
+    mpirun.family === "Open MPI"
+      ? /process rank 1 .*signal 9/
+      : /rank 1 of 3 \(host .*\) was killed, as the first on its host/;
   assert.match(stdout + stderr, told);
+  assert.doesNotMatch(stderr, /rank [02] of 3 .* was killed/);
 });
 
 eachMpi("a stopped rank ends the run, and is named", [3], async (mpirun) => {

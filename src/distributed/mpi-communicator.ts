@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import { Worker } from "node:worker_threads";
 import { ClipsmithError } from "../util/errors.js";
 import type { Communicator, CommunicatorOptions, Gathered } from "./communicator.js";
@@ -7,6 +8,7 @@ import { dataTypeOf, type Operation, type Values } from "./operations.js";
 import { nameOf, type Peer } from "./peers.js";
 import type { Launcher, Place } from "./place.js";
 import { tell } from "./tell.js";
+import { callWitness, dismissWitness } from "./witness.js";
 
 /** What the thread is started with. */
 export interface MpiThreadData {
@@ -61,6 +63,7 @@ export class MpiCommunicator implements Communicator {
   readonly #signals: Int32Array;
   readonly #addressOf: (values: Values) => bigint;
   readonly #peers: readonly Peer[];
+  readonly #witness: Socket | undefined;
   readonly #waiting = new Map<number, Waiting>();
   #asked = 0;
   #failure: Error | undefined;
@@ -85,7 +88,9 @@ export class MpiCommunicator implements Communicator {
     });
     const { version, peers } = await started(worker, place, waitLimitSeconds);
     if (place.rank === 0) announce(version, peers);
-    return new MpiCommunicator(place, worker, signals, address, peers);
+    // Open MPI's mpirun and srun name the rank that was killed.
+    const witness = launcher === "MPICH" ? await callWitness(place.rank, peers) : undefined;
+    return new MpiCommunicator(place, worker, signals, address, peers, witness);
   }
 
   private constructor(
@@ -94,6 +99,7 @@ export class MpiCommunicator implements Communicator {
     signals: Int32Array,
     addressOf: (values: Values) => bigint,
     peers: readonly Peer[],
+    witness: Socket | undefined,
   ) {
     this.rank = rank;
     this.size = size;
@@ -101,6 +107,7 @@ export class MpiCommunicator implements Communicator {
     this.#signals = signals;
     this.#addressOf = addressOf;
     this.#peers = peers;
+    this.#witness = witness;
     worker.on("message", (reply: Extract<MpiReply, { id: number }>) => {
       this.#waiting.get(reply.id)!.resolve(reply.gathered);
       this.#waiting.delete(reply.id);
@@ -131,7 +138,7 @@ export class MpiCommunicator implements Communicator {
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#ask("close").then(() => this.#forgetExit());
+    this.#closing ??= this.#ask("close").then(() => this.#leave());
     return this.#closing;
   }
 
@@ -174,7 +181,9 @@ export class MpiCommunicator implements Communicator {
     this.#waiting.clear();
   }
 
-  #forgetExit(): void {
+  #leave(): void {
+    if (this.#witness) dismissWitness(this.rank, this.#peers);
+    this.#witness?.destroy();
     process.off("uncaughtExceptionMonitor", this.#onUncaught);
     process.off("exit", this.#onExit);
   }

@@ -18,6 +18,7 @@ import {
 import { nameOf, type Peer, type Peers } from "./peers.js";
 import { RollCall } from "./roll-call.js";
 import { tell } from "./tell.js";
+import { dismissWitness } from "./witness.js";
 
 type Koffi = Awaited<ReturnType<typeof loadKoffi>>;
 
@@ -35,6 +36,8 @@ const REST_GROWTH = 1.1;
 const MOVED_MS = 0.02;
 /** Time for ranks to answer. */
 const ANSWER_SECONDS = Math.min(5, data.waitLimitSeconds);
+/** For the launcher to read why the run ends. */
+const LAST_WORDS_MS = 300;
 /** Names of missing ranks in a message. */
 const MOST_NAMES = 8;
 /** A longer time between two looks was spent with the process stopped, and does not count as waiting. */
@@ -96,6 +99,10 @@ class MpiThread {
   }
 
   #end(status: number): never {
+    const peers = this.#peers.filter((peer) => peer !== undefined);
+    if (peers.length === this.#peers.length) dismissWitness(data.place.rank, peers);
+    // MPICH's mpirun drops what it has not read by then.
+    this.#rest(LAST_WORDS_MS);
     this.#mpi.abort(status);
     process.kill(process.pid, "SIGKILL");
     throw new Error("unreachable");
