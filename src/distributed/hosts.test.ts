@@ -91,7 +91,24 @@ function layCable(): boolean {
   ].every(ip);
 }
 
-const hasCable = process.platform === "linux" && layCable();
+/** Whether both ends say that they carry data, which takes them a moment. */
+function isLive(): boolean {
+  const nap = new Int32Array(new SharedArrayBuffer(4));
+  const ends = [
+    [spaces[0], nearEnd],
+    [spaces[1], farEnd],
+  ];
+  for (let i = 0; i < 100; i++) {
+    const states = ends.map(([space, end]) =>
+      spawnSync("ip", ["-n", space!, "link", "show", end!], { encoding: "utf8" }),
+    );
+    if (states.every(({ stdout }) => stdout.includes("state UP"))) return true;
+    Atomics.wait(nap, 0, 0, 50);
+  }
+  return false;
+}
+
+const hasCable = process.platform === "linux" && layCable() && isLive();
 const noCable = "network namespaces need Linux, root and the command ip";
 after(() => {
   for (const space of spaces) {

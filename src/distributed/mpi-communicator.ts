@@ -40,6 +40,10 @@ export type MpiReply =
 const LARGEST_COUNT = 2 ** 30;
 /** For all processes to be started, at least. */
 const SHORTEST_START_SECONDS = 60;
+/** For MPI to end. */
+const FINALIZE_MS = 5000;
+/** For other ranks to end too, where MPI does not. */
+const LAST_MS = 1000;
 /** For the end of all ranks to reach this one. */
 const ABORT_SECONDS = 10;
 
@@ -47,6 +51,20 @@ export interface MpiOptions extends CommunicatorOptions {
   /** Elements that MPI is given at a time, at most. Default 2^30. */
   readonly largestCount?: number;
 }
+
+/**
+ * MPICH's transport, UCX, changes the code of brk, munmap and others while it starts, and takes over signals.
+ * Threads that allocate at that moment, as V8's do, crash; and V8 needs SIGSEGV itself. It can do without both:
+ * only memory for InfiniBand is then registered anew for each transfer.
+ */
+const quiet = {
+  UCX_MEM_MMAP_HOOK_MODE: "none",
+  UCX_MEM_MALLOC_HOOKS: "n",
+  UCX_MEM_MALLOC_RELOC: "n",
+  UCX_MEM_EVENTS: "n",
+  UCX_HANDLE_ERRORS: "none",
+  UCX_ERROR_SIGNALS: "",
+};
 
 interface Waiting {
   /** Keeps the memory alive that MPI works on. */
@@ -62,6 +80,8 @@ export class MpiCommunicator implements Communicator {
   readonly #worker: Worker;
   readonly #signals: Int32Array;
   readonly #addressOf: (values: Values) => bigint;
+  /** C's _exit. */
+  readonly #exitNow: (status: number) => void;
   readonly #peers: readonly Peer[];
   readonly #witness: Socket | undefined;
   readonly #waiting = new Map<number, Waiting>();
@@ -75,7 +95,8 @@ export class MpiCommunicator implements Communicator {
     launcher: Launcher,
     { waitLimitSeconds = 600, largestCount = LARGEST_COUNT }: MpiOptions = {},
   ): Promise<MpiCommunicator> {
-    const { address } = await loadKoffi();
+    const koffi = await loadKoffi();
+    for (const [name, value] of Object.entries(quiet)) process.env[name] ??= value;
     const signals = new Int32Array(new SharedArrayBuffer(8));
     const libraries = libraryCandidates(launcher);
     const workerData: MpiThreadData = {
@@ -90,14 +111,14 @@ export class MpiCommunicator implements Communicator {
     if (place.rank === 0) announce(version, peers);
     // Open MPI's mpirun and srun name the rank that was killed.
     const witness = launcher === "MPICH" ? await callWitness(place.rank, peers) : undefined;
-    return new MpiCommunicator(place, worker, signals, address, peers, witness);
+    return new MpiCommunicator(place, worker, signals, koffi, peers, witness);
   }
 
   private constructor(
     { rank, size }: Place,
     worker: Worker,
     signals: Int32Array,
-    addressOf: (values: Values) => bigint,
+    { address, load }: Awaited<ReturnType<typeof loadKoffi>>,
     peers: readonly Peer[],
     witness: Socket | undefined,
   ) {
@@ -105,7 +126,8 @@ export class MpiCommunicator implements Communicator {
     this.size = size;
     this.#worker = worker;
     this.#signals = signals;
-    this.#addressOf = addressOf;
+    this.#addressOf = address;
+    this.#exitNow = load(null).func("void _exit(int status)");
     this.#peers = peers;
     this.#witness = witness;
     worker.on("message", (reply: Extract<MpiReply, { id: number }>) => {
@@ -181,12 +203,27 @@ export class MpiCommunicator implements Communicator {
     this.#waiting.clear();
   }
 
-  #leave(): void {
+  /** All ranks have come to the end. MPI_Finalize may not return: MPICH 4.0's over TCP, one time in ten. */
+  async #leave(): Promise<void> {
     if (this.#witness) dismissWitness(this.rank, this.#peers);
     this.#witness?.destroy();
     process.off("uncaughtExceptionMonitor", this.#onUncaught);
     process.off("exit", this.#onExit);
+    const ended = new Promise<void>((resolve) => {
+      if (this.#worker.threadId < 0) resolve();
+      this.#worker.once("exit", () => resolve());
+    });
+    this.#worker.ref();
+    if (await isSoon(ended, FINALIZE_MS)) return;
+    this.#worker.unref();
+    process.on("exit", this.#onStuckExit);
   }
+
+  /** Node would wait for the thread. */
+  readonly #onStuckExit = (status: number): void => {
+    Atomics.wait(this.#signals, 1, 0, LAST_MS);
+    this.#exitNow(status);
+  };
 
   /** Node would tell it after `exit`, which is too late. */
   readonly #onUncaught = (error: Error): void => tell(`${this.#name}: ${error.stack ?? error}`);
@@ -211,6 +248,17 @@ export class MpiCommunicator implements Communicator {
     process.kill(process.pid, "SIGKILL");
     throw new Error("unreachable");
   }
+}
+
+/** Whether a promise is settled within a time. */
+async function isSoon(promise: Promise<void>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, ms, false);
+  });
+  const soon = await Promise.race([promise.then(() => true), late]);
+  clearTimeout(timer);
+  return soon;
 }
 
 /** The thread's first message. MPI starts when all ranks are there. */

@@ -47,6 +47,8 @@ class MpiThread {
   readonly #mpi: Mpi;
   readonly #koffi: Koffi;
   readonly #queue: MpiRequest[] = [];
+  /** This rank as a {@link Peer}, in JSON. A field, for as long as MPI reads it. */
+  readonly #self = Buffer.from(JSON.stringify({ host: hostname(), process: process.pid }));
   readonly #peers: Peers;
   readonly #rollCall: RollCall;
   /** The number of the operation that was begun last. The first one is not the program's: see {@link meet}. */
@@ -63,11 +65,9 @@ class MpiThread {
 
   /** Tells all ranks of each other. */
   meet(): readonly Peer[] {
-    const self: Peer = { host: hostname(), process: process.pid };
-    const values = new TextEncoder().encode(JSON.stringify(self));
-    const address = this.#koffi.address(values);
+    const address = this.#koffi.address(this.#self);
     const all = this.#gather({
-      ...{ kind: "allGather", type: "uint8", count: values.length, root: 0, address },
+      ...{ kind: "allGather", type: "uint8", count: this.#self.length, root: 0, address },
     });
     let end = 0;
     const peers = all.counts.map((count): Peer => {
@@ -117,8 +117,8 @@ class MpiThread {
     }
     this.#agree(operation);
     this.#transfer(operation);
-    if (operation.kind === "close") this.#mpi.finalize();
     port.postMessage({ id } satisfies MpiReply);
+    if (operation.kind === "close") this.#mpi.finalize();
   }
 
   /**
@@ -134,8 +134,7 @@ class MpiThread {
     const records = new Float64Array(record.length * size);
     const lengths = new Int32Array(size).fill(record.length);
     const starts = lengths.map((length, rank) => length * rank);
-    const [from, to] = [this.#koffi.address(record), this.#koffi.address(records)];
-    const sent = this.#mpi.allGather(from, record.length, to, lengths, starts, "float64");
+    const sent = this.#mpi.allGather(record, record.length, records, lengths, starts, "float64");
     this.#finish(sent, operation);
     const all = Array.from(starts, (start) =>
       fromRecord(records.subarray(start, start + record.length)),

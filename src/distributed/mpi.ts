@@ -57,8 +57,10 @@ function openMpiHandles(library: LibraryHandle): Handles {
   };
 }
 
-/** A pointer to something of this process: an array, or where another thread's lies. */
-type Argument = bigint | number | ArrayBufferView | null;
+/** Memory of this process: an array, or the address of one that another thread keeps alive. */
+export type Memory = bigint | ArrayBufferView;
+
+type Argument = Memory | number | null;
 
 /** A function that throws what MPI says of an error. */
 type Call = (...values: readonly Argument[]) => void;
@@ -119,11 +121,11 @@ function declare(library: LibraryHandle, family: Family) {
 export class Request {
   /** Room for either library's handle. */
   readonly handle = new BigUint64Array(1);
-  /** Arrays that MPI reads or writes meanwhile, so that they stay alive as long as this. */
-  readonly arrays: readonly ArrayBufferView[];
+  /** What MPI reads or writes meanwhile: arrays stay alive as long as this. */
+  readonly memory: readonly Memory[];
 
-  constructor(...arrays: readonly ArrayBufferView[]) {
-    this.arrays = arrays;
+  constructor(...memory: readonly Memory[]) {
+    this.memory = memory;
   }
 }
 
@@ -208,14 +210,14 @@ export class Mpi {
 
   /** `count` elements of this rank to all, `counts[rank]` of each one to `displacements[rank]` behind `to`. */
   allGather(
-    from: bigint,
+    from: Memory,
     count: number,
-    to: bigint,
+    to: Memory,
     counts: Int32Array,
     displacements: Int32Array,
     type: DataType,
   ): Request {
-    const request = new Request(counts, displacements);
+    const request = new Request(from, to, counts, displacements);
     const { types, world } = this.#handles;
     const sent = [from, count, types[type]] as const;
     const received = [to, counts, displacements, types[type]] as const;

@@ -77,7 +77,7 @@ export function ranksCommand(
 }
 
 /** A run that takes this long hangs. */
-const MOST_MS = 120_000;
+const MOST_MS = 60_000;
 /** For what a run says at its end to arrive. */
 const LAST_WORDS_MS = 2000;
 
