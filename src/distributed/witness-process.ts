@@ -33,5 +33,5 @@ const server = createServer((connection) => {
   });
 });
 const timer = setTimeout(() => server.close(), START_MS);
-server.on("close", () => rmSync(folder, { recursive: true, force: true }));
+server.on("close", () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
 server.listen(join(folder, "socket"));
