@@ -29,6 +29,8 @@ const collectionsSchema = z.object({
   trained: z.array(collectionSchema).optional(),
   /** What it was validated on, if that was a collection of its own. */
   validated: collectionSchema.optional(),
+  /** Most tokens that its tokenizer was trained to have, where that was chosen. */
+  vocabularySize: z.int().optional(),
   /** What its index holds; earlier versions had one alone. */
   indexed: z
     .union([z.array(collectionSchema), collectionSchema.transform((only) => [only])])

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { isAddress } from "../data/captions.js";
+import { loadTokenizer } from "../data/index.js";
 import { modelFiles } from "../model/index.js";
 import {
   changeableOptions,
@@ -14,6 +15,7 @@ import {
 } from "../train/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkGiven } from "./check-settings.js";
+import { readCollections } from "./run-folder.js";
 import { readSettingsFile } from "./settings-file.js";
 import {
   checkSettings,
@@ -170,6 +172,7 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
     preset,
     model: givenModel = {},
     training: givenTraining = {},
+    ...asides
   } = await givenSettings(flags);
   const kept = Object.entries(givenTraining as Tree).filter(([name]) => !mayChange(name));
   const asked = { model: givenModel, training: Object.fromEntries(kept) };
@@ -179,14 +182,45 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
   const training = readJson(join(run, runFiles.training));
   // Where there is no run, resuming says so.
   if (model === undefined || training === undefined) return;
-  const own = { model, training };
-  const differing = differences(given, own);
+  const differing = [
+    ...differences(given, { model, training }),
+    ...(await differingAsides(run, asides, (training as Tree).validation !== undefined)),
+  ];
   if (differing.length === 0) return;
   throw new ClipsmithError(
     `${run} goes on with the settings it was started with. These differ:\n` +
       `${differing.map((line) => `  ${line}\n`).join("")}` +
       "Leave them out, or start a new run with another --out.",
   );
+}
+
+/** A line for each setting that `training.json` and `config.json` do not have, and the run has otherwise. */
+async function differingAsides(
+  run: string,
+  { validation, tokenizer, vocabularySize }: Tree,
+  validates: boolean,
+): Promise<string[]> {
+  const lines: string[] = [];
+  if (validation !== undefined && !validates) {
+    lines.push(`validation is not set in the run, not ${JSON.stringify(validation)}`);
+  }
+  const ownPath = join(run, modelFiles.tokenizer);
+  if (tokenizer !== undefined) {
+    const [asked, own] = await Promise.all([
+      loadTokenizer(String(tokenizer)),
+      loadTokenizer(ownPath),
+    ]);
+    // Where they are from does not matter.
+    if (JSON.stringify(asked) !== JSON.stringify(own)) {
+      lines.push(`tokenizer is that of ${ownPath} in the run, not ${JSON.stringify(tokenizer)}`);
+    }
+  }
+  if (vocabularySize !== undefined) {
+    const own =
+      readCollections(run).vocabularySize ?? (await loadTokenizer(ownPath)).vocabularySize;
+    lines.push(...differences({ vocabularySize }, { vocabularySize: own }));
+  }
+  return lines;
 }
 
 /** Whether a resumed run takes an option of training. */

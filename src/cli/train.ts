@@ -172,7 +172,12 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     runtime,
     signal,
     onStart: ({ config, step }) => {
-      rememberCollections(out, { trained: found, ...(held && { validated: held.found[0]! }) });
+      const { vocabularySize } = settings;
+      rememberCollections(out, {
+        trained: found,
+        ...(held && { validated: held.found[0]! }),
+        ...(vocabularySize !== undefined && { vocabularySize }),
+      });
       const { parameterCount } = new CLIP(config.clip);
       print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
       if (step > 0) print(`Going on after step ${step}.`);

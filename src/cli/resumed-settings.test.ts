@@ -1,0 +1,59 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { clipsmith, makeCollection, tinyModel } from "./testing.js";
+
+let folder: string;
+let photos: string;
+let run: string;
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "clipsmith-resumed-settings-"));
+  photos = join(folder, "photos");
+  run = join(folder, "run");
+  await makeCollection(photos, 6);
+  const flags = ["--steps", "2", "--vocabulary-size", "1000", ...tinyModel];
+  assert.equal((await clipsmith("train", photos, "--out", run, ...flags)).code, 0);
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const resume = (...flags: readonly string[]) =>
+  clipsmith("train", photos, "--out", run, "--resume", ...flags);
+
+test("what a run has otherwise is refused by name, be it not in its files of options", async () => {
+  const before = readFileSync(join(run, "collections.json"), "utf8");
+  const cases: [flags: string[], message: RegExp][] = [
+    [
+      ["--validation", photos],
+      /These differ:\n {2}validation is not set in the run, not ".*photos"/,
+    ],
+    [["--tokenizer", join(folder, "none.json")], /Can't load the tokenizer .*none\.json: ENOENT/],
+    [
+      ["--vocabulary-size", "300"],
+      /These differ:\n {2}vocabularySize is 1000 in the run, not 300\n/,
+    ],
+    [
+      ["--tokenizer", "openai"],
+      /These differ:\n {2}tokenizer is that of .*tokenizer\.json in the run, not "openai"/,
+    ],
+  ];
+  for (const [flags, message] of cases) {
+    const { code, stderr } = await resume(...flags);
+    assert.equal(code, 1, flags.join(" "));
+    assert.match(stderr, message);
+  }
+  assert.equal(readFileSync(join(run, "collections.json"), "utf8"), before);
+});
+
+test("what a run has may be said again", async () => {
+  for (const flags of [
+    ["--vocabulary-size", "1000"],
+    ["--tokenizer", join(run, "tokenizer.json")],
+  ]) {
+    const { code, stdout, stderr } = await resume(...flags);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /had been taken before/);
+  }
+});
