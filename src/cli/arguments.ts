@@ -69,6 +69,10 @@ export async function checkRuntime(flags: RuntimeOptions): Promise<RuntimeOption
   const options = {
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.provider !== undefined && { provider: flags.provider }),
+    // The processor has no number.
+    ...(flags.provider !== undefined &&
+      flags.provider !== "cpu" &&
+      flags.device && { device: flags.device }),
   };
   const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
   await probe.release();

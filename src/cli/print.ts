@@ -30,12 +30,21 @@ export function skippedSummary(skipped: SkippedSummary, file: string): string[] 
   return [`Skipped ${skipped.count.toLocaleString("en")}, see ${file}:`, ...causeLines(skipped)];
 }
 
+let isSilent = false;
+
+/** From here on nothing is printed: another rank tells of the same run. Errors are told all the same. */
+export function silence(): void {
+  isSilent = true;
+}
+
 /** Writes lines to standard output. */
 export function print(...lines: readonly string[]): void {
+  if (isSilent) return;
   for (const line of lines) process.stdout.write(`${line}\n`);
 }
 
 /** Writes lines to standard error, for what is no result. */
 export function warn(...lines: readonly string[]): void {
+  if (isSilent) return;
   for (const line of lines) process.stderr.write(`${line}\n`);
 }

@@ -1,13 +1,15 @@
+import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { CLIP } from "../clip/index.js";
+import { openCommunicator, place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, number, numbers, port, repeated, withRuntimeOptions } from "./arguments.js";
 import { changeOf, openCollections } from "./open-collections.js";
-import { counted, print, skippedSummary, warn } from "./print.js";
+import { counted, print, silence, skippedSummary, warn } from "./print.js";
 import { writeReport } from "./report.js";
 import {
   cliFiles,
@@ -137,7 +139,10 @@ Examples:
 
 async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
   const { resume = false, overwrite = false } = flags;
-  const runtime = await checkRuntime(flags);
+  const communicator = await openCommunicator();
+  const leads = communicator.rank === 0;
+  if (!leads) silence();
+  const runtime = await checkRuntime({ ...runtimeOfRank(), ...flags });
   const [{ runFiles, StoppedRunError, train }, { checkResumedSettings, newRunSettings }] =
     await Promise.all([import("../train/index.js"), import("./train-settings.js")]);
   const { data = [], out: folder, validation, ...settings } = await newRunSettings(flags);
@@ -151,7 +156,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   const out = folder ?? join("runs", collectionName(collection));
   if (resume) await checkResumedSettings(out, flags);
 
-  const page = flags.watch ? await watchRun(out, flags.port) : undefined;
+  const page = flags.watch && leads ? await watchRun(out, flags.port) : undefined;
   const signal = stopOnSignals(
     "Stopping after this step, with a checkpoint. Once more ends at once.",
   );
@@ -170,6 +175,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     resume,
     overwrite,
     runtime,
+    communicator,
     signal,
     onStart: ({ config, step }) => {
       const { vocabularySize } = settings;
@@ -189,6 +195,8 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     throw new ClipsmithError(message, { cause: error });
   });
 
+  await communicator.close();
+  if (!leads) return;
   const report = join(out, cliFiles.report);
   // The model is safe by now: whatever the report lacks fails nothing.
   await writeReport(out, report, runtime).catch((error: Error) =>
@@ -208,4 +216,14 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     `  clipsmith index ${quote(out)} ${found[0]?.pictures === undefined ? "COLLECTION" : quote(collection)}`,
     `  clipsmith serve ${quote(out)}`,
   );
+}
+
+/** Ranks of a host share its processors, and take a GPU each. */
+function runtimeOfRank(): RuntimeOptions {
+  const { localRank, localSize } = place();
+  if (localSize === 1) return {};
+  const share = Math.floor(cpus().length / localSize);
+  // A launcher may have bound this process to some processors already.
+  const threads = Math.max(1, Math.min(share, availableParallelism()));
+  return { threads, device: localRank };
 }

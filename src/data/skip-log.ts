@@ -38,6 +38,7 @@ const LAST_ENTRIES = 1000;
 export class SkipLog {
   readonly #path: string;
   readonly #limit: SkipLimit;
+  readonly #writes: boolean;
   readonly #known: Set<string>;
   readonly #causes = new Map<string, number>();
   readonly #first: Skipped[] = [];
@@ -47,12 +48,16 @@ export class SkipLog {
   /** How many were told of. */
   #told: number;
 
-  /** @param path of the file; one that is there is gone on with */
-  constructor(path: string, limit: SkipLimit) {
+  /**
+   * @param path of the file; one that is there is gone on with
+   * @param writes false where another process keeps the same account and the file
+   */
+  constructor(path: string, limit: SkipLimit, writes = true) {
     this.#path = path;
     this.#limit = limit;
+    this.#writes = writes;
     this.#known = new Set();
-    for (const skipped of readSkipped(path)) this.#note(skipped);
+    for (const skipped of writes ? readSkipped(path) : []) this.#note(skipped);
     this.#told = this.#known.size;
   }
 
@@ -89,12 +94,7 @@ export class SkipLog {
   skip({ where, reason }: Skipped, lost = 1): void {
     if (!this.#known.has(where)) {
       this.#note({ where, reason });
-      const line = `${JSON.stringify({ where, reason, cause: causeOf(reason) })}\n`;
-      try {
-        appendFileSync(this.#path, line);
-      } catch (cause) {
-        throw new ClipsmithError(`Cannot write ${this.#path}: ${messageOf(cause)}.`, { cause });
-      }
+      if (this.#writes) this.#write({ where, reason });
     }
     this.#count(lost, lost);
     if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#limit.rate * this.#entries) {
@@ -106,6 +106,15 @@ export class SkipLog {
           `${causeLines(this.summary).join("\n")}\n` +
           `${this.#path} names them. Mend them, or ${remedy}.`,
       );
+    }
+  }
+
+  #write({ where, reason }: Skipped): void {
+    const line = `${JSON.stringify({ where, reason, cause: causeOf(reason) })}\n`;
+    try {
+      appendFileSync(this.#path, line);
+    } catch (cause) {
+      throw new ClipsmithError(`Cannot write ${this.#path}: ${messageOf(cause)}.`, { cause });
     }
   }
 

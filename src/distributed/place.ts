@@ -8,6 +8,8 @@ export interface Place {
   readonly size: number;
   /** Number of this process among those on the same host, from 0; 0 where the launcher does not say. */
   readonly localRank: number;
+  /** Processes of the run on the same host; 1 where the launcher does not say. */
+  readonly localSize: number;
   /** What started it; undefined for an ordinary process, which is a run of its own. */
   readonly launcher: Launcher | undefined;
 }
@@ -23,6 +25,7 @@ interface Variables {
   /** The first that is set counts. */
   readonly size: readonly string[];
   readonly localRank: readonly string[];
+  readonly localSize: readonly string[];
 }
 
 /**
@@ -36,6 +39,7 @@ const known: readonly Variables[] = [
     rank: "OMPI_COMM_WORLD_RANK",
     size: ["OMPI_COMM_WORLD_SIZE"],
     localRank: ["OMPI_COMM_WORLD_LOCAL_RANK"],
+    localSize: ["OMPI_COMM_WORLD_LOCAL_SIZE"],
   },
   {
     // MPICH, Intel MPI, MVAPICH, Cray; srun --mpi=pmi2.
@@ -43,6 +47,7 @@ const known: readonly Variables[] = [
     rank: "PMI_RANK",
     size: ["PMI_SIZE"],
     localRank: ["MPI_LOCALRANKID", "SLURM_LOCALID"],
+    localSize: ["MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE"],
   },
   {
     // srun --mpi=pmix.
@@ -50,6 +55,7 @@ const known: readonly Variables[] = [
     rank: "PMIX_RANK",
     size: ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"],
     localRank: ["SLURM_LOCALID"],
+    localSize: ["SLURM_NTASKS_PER_NODE"],
   },
 ];
 
@@ -68,9 +74,11 @@ export function place(environment: Environment = process.env): Place {
         `The environment says rank ${rank} of ${size} (${[names.rank, ...names.size].join(", ")}): ` +
           "ranks count from 0. Variables left over from another run?",
       );
-    return { rank, size, localRank: numberIn(environment, names.localRank) ?? 0, launcher };
+    const localRank = numberIn(environment, names.localRank) ?? 0;
+    const localSize = numberIn(environment, names.localSize) ?? 1;
+    return { rank, size, localRank, localSize, launcher };
   }
-  return { rank: 0, size: 1, localRank: 0, launcher: undefined };
+  return { rank: 0, size: 1, localRank: 0, localSize: 1, launcher: undefined };
 }
 
 function numberIn(environment: Environment, names: readonly string[]): number | undefined {

@@ -6,6 +6,8 @@ import { ClipsmithError } from "../util/errors.js";
 export interface RuntimeOptions {
   /** `"cpu"` (default), `"cuda"`, `"webgpu"`, `"coreml"` or `"dml"`, as the machine has them. */
   readonly provider?: string;
+  /** Number of the GPU, where the machine has several; default 0. */
+  readonly device?: number;
   /** Threads of one operator; default: the processors this process may use. */
   readonly threads?: number;
   /**
@@ -17,13 +19,20 @@ export interface RuntimeOptions {
   readonly verbose?: boolean;
 }
 
+type Provider = NonNullable<ort.InferenceSession.SessionOptions["executionProviders"]>[number];
+
 /**
  * Options for a session of ONNX Runtime.
  *
  * @throws ClipsmithError if the provider is not in this build of ONNX Runtime.
  */
 export function sessionOptions(options: RuntimeOptions): ort.InferenceSession.SessionOptions {
-  const { provider = "cpu", threads = availableParallelism(), memoryArena = false } = options;
+  const {
+    provider = "cpu",
+    device = 0,
+    threads = availableParallelism(),
+    memoryArena = false,
+  } = options;
   if (!Number.isInteger(threads) || threads < 1) {
     throw new ClipsmithError(`threads must be a whole number of at least 1, is ${threads}`);
   }
@@ -37,7 +46,9 @@ export function sessionOptions(options: RuntimeOptions): ort.InferenceSession.Se
     );
   }
   return {
-    executionProviders: [provider],
+    executionProviders: [
+      device === 0 ? provider : ({ name: provider, deviceId: device } as Provider),
+    ],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     graphOptimizationLevel: "all",

@@ -45,10 +45,14 @@ export function faultOf(
   return `loss is ${loss.toPrecision(4)}, more than ${spike} times its mean of late, ${mean.toPrecision(4)}`;
 }
 
-/** Adds a line of JSON to `path`, and says which samples the batch was made of: some, and where all are. */
-export function recordBadBatch(path: string, bad: BadBatch): string {
+/**
+ * Adds a line of JSON to `path`, and says which samples the batch was made of: some, and where all are.
+ *
+ * @param writes false where another rank adds the line
+ */
+export function recordBadBatch(path: string, bad: BadBatch, writes = true): string {
   try {
-    appendFileSync(path, `${JSON.stringify(bad)}\n`);
+    if (writes) appendFileSync(path, `${JSON.stringify(bad)}\n`);
   } catch (cause) {
     throw new ClipsmithError(`Cannot write ${path}: ${messageOf(cause)}.`, { cause });
   }
@@ -69,15 +73,21 @@ export class BadLosses {
   readonly #run: string;
   readonly #action: ResolvedTrainingOptions["onBadLoss"];
   readonly #checkpoints: RunCheckpoints;
+  readonly #writes: boolean;
   /** The step it last went back to, and how often in a row. */
   #back = { step: -1, times: 0 };
 
-  /** @param run the run's folder, which keeps a record of bad batches */
+  /**
+   * @param run the run's folder, which keeps a record of bad batches
+   * @param writes false where another rank keeps it
+   */
   constructor(
     run: string,
     action: ResolvedTrainingOptions["onBadLoss"],
     checkpoints: RunCheckpoints,
+    writes = true,
   ) {
+    this.#writes = writes;
     this.#run = run;
     this.#action = action;
     this.#checkpoints = checkpoints;
@@ -90,7 +100,7 @@ export class BadLosses {
    */
   async goBack(bad: BadBatch): Promise<WentBack> {
     const what = `step ${bad.step}: the ${bad.fault}.`;
-    const batch = recordBadBatch(join(this.#run, runFiles.badBatches), bad);
+    const batch = recordBadBatch(join(this.#run, runFiles.badBatches), bad, this.#writes);
     if (this.#action === "stop") {
       throw new BadLossError(
         `Training stopped at ${what} ${batch} Checkpoints saved before are kept. Past a batch that is bad ` +

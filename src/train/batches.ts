@@ -18,6 +18,7 @@ import {
   type Tokenizer,
   withoutOneWord,
 } from "../data/index.js";
+import type { Communicator } from "../distributed/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
@@ -43,6 +44,8 @@ export interface BatchSourceOptions {
   readonly batchSize: number;
   /** Most pairs whose pictures are in memory at once; default: all of a batch. */
   readonly chunkSize?: number | undefined;
+  /** Ranks that share every batch, each with the pictures of its own part; default: this process alone. */
+  readonly communicator?: Communicator | undefined;
   readonly seed: number;
   readonly augment: AugmentOptions;
   /** Changes of the two views that visual self-supervision compares. */
@@ -112,6 +115,7 @@ export class BatchSource {
       count,
       ahead: Math.max(1, Math.min(MOST_AHEAD, Math.floor(AHEAD_BYTES / (4 * pixels)))),
       log: options.log,
+      communicator: options.communicator,
     });
     this.#step = options.firstStep ?? 0;
     if (blend === 0) return;
@@ -161,11 +165,13 @@ export class BatchSource {
     };
   }
 
-  /** The samples of a batch, and their pictures if a batch is one chunk. */
+  /** The samples of a batch, and their pictures if a batch is one chunk of one rank. */
   async #nextSamples() {
     const [first, ...more] = this.#chunks as readonly [Range, ...Range[]];
     const whole = await this.#samples.next(first[1] - first[0]);
-    if (more.length === 0) return { ...whole, pictures: this.#picturesOf(whole) };
+    if (more.length === 0 && !this.#options.communicator) {
+      return { ...whole, pictures: this.#picturesOf(whole) };
+    }
     // Pictures are decoded here to know which can be, and dropped: {@link #again}.
     const samples = [...whole.samples];
     const fingerprints = [...whole.fingerprints];

@@ -1,4 +1,5 @@
 import { CLIP, type LossTerms } from "../clip/index.js";
+import { type Communicator, solo } from "../distributed/index.js";
 import { type Data, elementCount } from "../graph/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import {
@@ -14,7 +15,10 @@ import {
 import { excludedPairs } from "./identities.js";
 import { flatViews, type Latents, viewsOf } from "./latents.js";
 import type { Arrays, FoundLoss, LossGradients, LossGradientsOptions } from "./loss-gradients.js";
+import { RankSum } from "./rank-sum.js";
+import { ownRange } from "./ranks.js";
 import { imageGraph, Side, textGraph } from "./side.js";
+import type { Band } from "./tile-pass.js";
 import { TiledObjective } from "./tiled-objective.js";
 
 /** What {@link ChunkedGradients} needs. */
@@ -23,11 +27,15 @@ export interface ChunkedGradientsOptions extends LossGradientsOptions {
   readonly chunkSize: number;
   /** See {@link TiledObjective.open}. */
   readonly tileSize?: number;
+  /** The ranks that share the batch; default: this process alone. */
+  readonly communicator?: Communicator;
 }
 
 /** A chunk of a batch. */
 interface Chunk {
   readonly range: Range;
+  /** The same, counted from the first pair that this rank answers for. */
+  readonly own: Range;
   readonly rows: number;
   /** What it feeds to a side. */
   feeds(side: Side): Promise<Readonly<Record<string, Data>>>;
@@ -37,6 +45,9 @@ interface Chunk {
  * A batch's loss and gradients in three graphs, in the memory of a chunk (GradCache, Gao et al., 2021):
  * every chunk is encoded, the objective gives the gradients of all latents, and every chunk is run again
  * to pull them back to the parameters. The gradients are those of the whole batch.
+ *
+ * Ranks share a batch: each encodes its own part of it, has the latents of all, and finds the gradients
+ * of its own; those of the parameters are summed over ranks. So they, too, are those of the whole batch.
  *
  * Two things are of the chunk, because they compare pictures inside a pass: batch norm's statistics, and
  * SimCLR's negatives.
@@ -49,6 +60,10 @@ export class ChunkedGradients implements LossGradients {
   readonly #texts: Side;
   readonly #images: Side;
   readonly #objective: TiledObjective;
+  readonly #communicator: Communicator;
+  /** The part of the batch that this rank answers for. */
+  readonly #own: Range;
+  readonly #sums: RankSum;
   /** A chunk's gradients, until they are added to those of the chunks before it. */
   readonly #ofChunk: Arrays;
 
@@ -61,6 +76,9 @@ export class ChunkedGradients implements LossGradients {
     const parameters = new Map(learnable.map(([name, { tensor }]) => [name, tensor]));
     this.#options = options;
     this.#objective = objective;
+    this.#communicator = options.communicator ?? solo();
+    this.#own = ownRange(options.batchSize, this.#communicator);
+    this.#sums = new RankSum(this.#communicator);
     this.#texts = new Side(
       (rows) => textGraph(clip, rows, { textLength, augTexts }, loss),
       parameters,
@@ -89,7 +107,7 @@ export class ChunkedGradients implements LossGradients {
         new Float32Array(elementCount(clip.parameters.get(name)!.shape)),
       ]),
     );
-    this.#checkChunks();
+    this.#checkSizes();
   }
 
   /**
@@ -126,15 +144,15 @@ export class ChunkedGradients implements LossGradients {
       { temperature: values.get(CLIP.logitScale)![0]!, ...(bias !== undefined && { bias }) },
       batch.identities ? excludedPairs(batch.identities) : new Int32Array(),
       { contrastive: 1, ...Object.fromEntries(weights) },
+      this.#band,
     );
     gradients.get(CLIP.logitScale)?.fill(objective.gradients.temperature);
     gradients.get(CLIP.logitBias)?.fill(objective.gradients.bias ?? 0);
 
     // A mean over the batch is the sum of the chunks' means, each times its share.
-    const asked = chunks.map(({ range }) =>
-      batch.mlm ? clip.labelCount(rowsOf(batch.mlm.labels, batchSize, range) as Int32Array) : 0,
-    );
-    const allAsked = Math.max(1, sum(asked));
+    const askedIn = (range: Range) =>
+      batch.mlm ? clip.labelCount(rowsOf(batch.mlm.labels, batchSize, range) as Int32Array) : 0;
+    const allAsked = Math.max(1, askedIn([0, batchSize]));
     const pullBack = (
       side: Side,
       latentGradients: Latents,
@@ -144,7 +162,7 @@ export class ChunkedGradients implements LossGradients {
     const textSsl = await pullBack(
       this.#texts,
       flatViews<Data>("texts", objective.gradients.texts),
-      asked.map((count) => count / allAsked),
+      chunks.map(({ range }) => askedIn(range) / allAsked),
       weightOf("textSsl"),
     );
     const imageSsl = await pullBack(
@@ -153,7 +171,14 @@ export class ChunkedGradients implements LossGradients {
       chunks.map(({ rows }) => rows / batchSize),
       weightOf("imageSsl"),
     );
-    const found = { ...objective.terms, textSsl, imageSsl };
+    const ownTerms = Float64Array.of(textSsl, imageSsl);
+    await this.#communicator.allReduce(ownTerms);
+    await this.#sums.finish();
+    // The ranks' statistics are averaged.
+    for (const statistics of newValues.values()) {
+      for (let i = 0; i < statistics.length; i++) statistics[i]! /= this.#communicator.size;
+    }
+    const found = { ...objective.terms, textSsl: ownTerms[0], imageSsl: ownTerms[1] };
     const terms = Object.fromEntries(this.#terms.map((term) => [term, found[term]!]));
     return { loss: sum(this.#terms.map((term) => weightOf(term) * terms[term]!)), terms };
   }
@@ -169,27 +194,37 @@ export class ChunkedGradients implements LossGradients {
     const parameters = Object.fromEntries(values);
     const { pictures, ...inMemory } = batch;
     const all = batchFeeds(inMemory);
-    return evenChunks(batchSize, chunkSize).map((range) => ({
-      range,
-      rows: range[1] - range[0],
-      feeds: async (side) => ({
-        ...parameters,
-        ...chunkFeeds(all, batchSize, range, 1 + augImages),
-        ...(side === this.#images && batchFeeds(await pictures(range))),
-      }),
-    }));
+    const [first, end] = this.#own;
+    return evenChunks(end - first, chunkSize).map((own) => {
+      const range = [first + own[0], first + own[1]] as const;
+      return {
+        range,
+        own,
+        rows: own[1] - own[0],
+        feeds: async (side) => ({
+          ...parameters,
+          ...chunkFeeds(all, batchSize, range, 1 + augImages),
+          ...(side === this.#images && batchFeeds(await pictures(range))),
+        }),
+      };
+    });
   }
 
-  /** The latents of all chunks, one after the other. */
+  /** The latents of the batch: of the own chunks, and what other ranks have of theirs. */
   async #encode(side: Side, chunks: readonly Chunk[]): Promise<Latents> {
-    const { batchSize } = this.#options;
-    const all: Record<string, Data> = {};
-    for await (const { range, rows, feeds } of withFeeds(chunks, side)) {
+    const ours: Record<string, Float32Array | Uint8Array> = {};
+    for await (const { own, rows, feeds } of withFeeds(chunks, side)) {
       for (const [name, part] of Object.entries(await side.encode(feeds, rows))) {
-        const OfSameType = part.constructor as new (length: number) => typeof part;
-        all[name] ??= new OfSameType((part.length / rows) * batchSize);
-        (rowsOf(all[name], batchSize, range) as Uint8Array).set(part as Uint8Array);
+        const length = (part.length / rows) * this.#ownCount;
+        ours[name] ??=
+          part instanceof Float32Array ? new Float32Array(length) : new Uint8Array(length);
+        (rowsOf(ours[name], this.#ownCount, own) as Uint8Array).set(part as Uint8Array);
       }
+    }
+    if (this.#communicator.size === 1) return ours;
+    const all: Record<string, Data> = {};
+    for (const [name, values] of Object.entries(ours)) {
+      all[name] = (await this.#communicator.allGather(values)).values;
     }
     return all;
   }
@@ -210,7 +245,6 @@ export class ChunkedGradients implements LossGradients {
     gradients: Arrays,
     newValues: Arrays,
   ): Promise<number> {
-    const { batchSize } = this.#options;
     const pick = (arrays: Arrays, names: ReadonlySet<string>) =>
       new Map([...arrays].filter(([name]) => names.has(name)));
     const whole = pick(gradients, side.learnt);
@@ -218,14 +252,17 @@ export class ChunkedGradients implements LossGradients {
     const statistics = pick(newValues, side.changed);
     let ownTerm = 0;
     let i = 0;
-    for await (const { range, rows, feeds } of withFeeds(chunks, side)) {
+    for await (const { own, rows, feeds } of withFeeds(chunks, side)) {
       // Statistics go on from those of the chunk before.
       const before = i > 0 ? [...statistics].map(([name, v]) => [name, v.slice()] as const) : [];
       const value = await side.pullBack(
         { ...feeds, ...Object.fromEntries(before) },
         rows,
         Object.fromEntries(
-          Object.entries(latentGradients).map(([name, g]) => [name, rowsOf(g, batchSize, range)]),
+          Object.entries(latentGradients).map(([name, g]) => [
+            name,
+            rowsOf(g, this.#ownCount, own),
+          ]),
         ),
         shares[i]! * weight,
         i === 0 ? whole : part,
@@ -235,13 +272,38 @@ export class ChunkedGradients implements LossGradients {
       if (i > 0) for (const [name, gradient] of whole) addInto(gradient, part.get(name)!);
       i++;
     }
+    this.#sums.begin([...whole.values(), ...statistics.values()]);
     return ownTerm;
   }
 
-  #checkChunks(): void {
+  get #ownCount(): number {
+    return this.#own[1] - this.#own[0];
+  }
+
+  /** What the objective has to know where ranks share a batch. */
+  get #band(): Band | undefined {
+    const [start, end] = this.#own;
+    const communicator = this.#communicator;
+    if (communicator.size === 1) return undefined;
+    return { start, end, gather: async (values) => (await communicator.allGather(values)).values };
+  }
+
+  #checkSizes(): void {
     const { batchSize, chunkSize } = this.#options;
-    const single = evenChunks(batchSize, chunkSize).some(([start, end]) => end - start < 2);
-    if (!this.#images.hasOwnTerm || !single) return;
+    const { size } = this.#communicator;
+    if (batchSize < size) {
+      throw new ClipsmithError(
+        `A batch of ${batchSize} pairs cannot be shared by ${size} ranks: make training.batchSize larger, ` +
+          "or start fewer.",
+      );
+    }
+    const smallest = Math.min(
+      ...Array.from({ length: size }, (_, rank) => {
+        const [start, end] = ownRange(batchSize, { rank, size });
+        return Math.floor((end - start) / Math.ceil((end - start) / chunkSize));
+      }),
+    );
+    if (!this.#images.hasOwnTerm || smallest > 1) return;
     throw new ClipsmithError(
       `training.chunkSize is ${chunkSize}, which makes a chunk of one picture: visual self-supervision ` +
         "compares pictures and needs two at least. Make it larger.",
@@ -258,10 +320,10 @@ async function* withFeeds(chunks: readonly Chunk[], side: Side) {
     return feeds;
   };
   let coming = start(chunks[0]);
-  for (const [i, { range, rows }] of chunks.entries()) {
+  for (const [i, { own, rows }] of chunks.entries()) {
     const feeds = (await coming)!;
     coming = start(chunks[i + 1]);
-    yield { range, rows, feeds };
+    yield { own, rows, feeds };
   }
 }
 

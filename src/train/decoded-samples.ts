@@ -8,6 +8,8 @@ import type {
   StreamedSample,
   StreamPosition,
 } from "../data/index.js";
+import type { Communicator } from "../distributed/index.js";
+import { gatherLists, ownRange } from "./ranks.js";
 
 /** Samples next to each other in the stream whose pictures could be decoded. */
 export interface DecodedSamples extends Omit<LoadedPictures, "failed" | "thumbnails"> {
@@ -26,6 +28,11 @@ export interface DecodedSamplesOptions {
   readonly ahead: number;
   /** Is told of every entry, in the order of the stream. */
   readonly log: SkipLog;
+  /**
+   * Ranks that read the same stream: each decodes a part of every load, and all learn which pictures could
+   * be. No rank has the pixels then.
+   */
+  readonly communicator?: Communicator | undefined;
 }
 
 /** A part of the stream, its pictures decoded together. */
@@ -86,7 +93,7 @@ export class DecodedSamplesReader {
     const { log } = this.#options;
     for (;;) {
       this.prepare();
-      const load = await this.#loads.shift()!;
+      const load = await this.#shared(await this.#loads.shift()!);
       this.prepare();
       const failed = new Map(load.pictures.failed.map(({ index, reason }) => [index, reason]));
       let row = -1;
@@ -112,10 +119,33 @@ export class DecodedSamplesReader {
     const taken = this.#taken.then(() => this.#take());
     this.#taken = taken.catch(() => {});
     const entries = await taken;
-    const requests = entries.flatMap(({ entry }) =>
-      "reason" in entry ? [] : [this.#options.requestOf(entry)],
+    const { loader, requestOf, communicator } = this.#options;
+    const samples = entries.flatMap(({ entry }) => ("reason" in entry ? [] : [entry]));
+    const own = communicator ? samples.slice(...ownRange(samples.length, communicator)) : samples;
+    return { entries, pictures: await loader.load(own.map(requestOf)) };
+  }
+
+  /** A load of which other ranks decoded parts, with what all found. */
+  async #shared({ entries, pictures }: Load): Promise<Load> {
+    const { communicator } = this.#options;
+    if (!communicator) return { entries, pictures };
+    const count = entries.filter(({ entry }) => !("reason" in entry)).length;
+    const [start] = ownRange(count, communicator);
+    const fingerprints = await communicator.allGather(pictures.fingerprints);
+    const failed = await gatherLists(
+      communicator,
+      pictures.failed.map(({ index, reason }) => ({ index: start + index, reason })),
     );
-    return { entries, pictures: await this.#options.loader.load(requests) };
+    return {
+      entries,
+      pictures: {
+        pixels: new Float32Array(),
+        views: [],
+        fingerprints: new Float64Array(fingerprints.values),
+        failed,
+        thumbnails: new Map(),
+      },
+    };
   }
 
   /** As many samples as are asked for at once, and those that are missing: then loads end where batches do. */

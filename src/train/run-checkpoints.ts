@@ -20,11 +20,13 @@ export class RunCheckpoints {
   readonly #clip: CLIP;
   readonly #step: TrainingStep;
   readonly #lock: RunLock | undefined;
+  readonly #writes: boolean;
   #saved: { readonly time: number; readonly step: number };
 
   /**
    * @param firstStep steps taken before, which are saved
    * @param lock is checked before the folder is written to
+   * @param writes false where another rank saves what is the same on all
    */
   constructor(
     run: string,
@@ -32,12 +34,14 @@ export class RunCheckpoints {
     step: TrainingStep,
     firstStep: number,
     lock: RunLock | undefined,
+    writes = true,
   ) {
     this.#run = run;
     this.#folder = join(run, runFiles.checkpoints);
     this.#clip = clip;
     this.#step = step;
     this.#lock = lock;
+    this.#writes = writes;
     this.#saved = { time: performance.now(), step: firstStep };
   }
 
@@ -52,6 +56,11 @@ export class RunCheckpoints {
   }
 
   async save({ step, ...state }: RunState): Promise<void> {
+    if (this.#writes) await this.#write({ step, ...state });
+    this.#saved = { time: performance.now(), step };
+  }
+
+  async #write({ step, ...state }: RunState): Promise<void> {
     const tensors = new Map(this.#step.optimizer.state());
     for (const [name, data] of this.#step.weights) {
       tensors.set(name, { shape: this.#clip.parameters.get(name)!.shape, data });
@@ -59,7 +68,6 @@ export class RunCheckpoints {
     await this.#lock?.check();
     const kept = state.best === undefined ? {} : { best: state.best.step };
     await saveCheckpoint(this.#folder, { step, tensors, state }, kept);
-    this.#saved = { time: performance.now(), step };
   }
 
   /** The last one that is whole, and warnings of others. */

@@ -7,6 +7,7 @@ import {
   type SourceSample,
   type StreamSource,
 } from "../data/index.js";
+import { type Communicator, solo } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { BatchSource } from "./batches.js";
 import type { ParameterGroups } from "./groups.js";
@@ -29,6 +30,8 @@ export interface RunPartsOptions extends Pick<NewRun, "parts"> {
   /** Folder of the run; the trained model is there in the end. */
   readonly out: string;
   readonly runtime?: RuntimeOptions;
+  /** The ranks that train together; default: this process alone. */
+  readonly communicator?: Communicator;
 }
 
 /** What a run is made of. */
@@ -47,7 +50,7 @@ export interface RunParts {
 export async function openParts(
   start: RunStart,
   { sources, held }: RunData,
-  { out, parts, runtime }: RunPartsOptions,
+  { out, parts, runtime, communicator = solo() }: RunPartsOptions,
 ): Promise<RunParts> {
   const { config, training, batchSize, totalSteps, checkpoint, configuration } = start;
   const clip = new CLIP(config.clip, parts);
@@ -60,14 +63,18 @@ export async function openParts(
     configuration,
   };
   checkSources(sources, training);
-  const skipped = new SkipLog(join(out, runFiles.skipped), {
-    rate: training.maxSkippedRate,
-    work: "Training",
-    option: "training.maxSkippedRate",
-    remedy: `allow for more by maxSkippedRate in ${join(out, runFiles.training)}; then go on by --resume`,
-  });
-  const batches = openBatches(start, clip, sources, state, skipped);
-  const step = await compileStep(start, clip, groups, runtime);
+  const skipped = new SkipLog(
+    join(out, runFiles.skipped),
+    {
+      rate: training.maxSkippedRate,
+      work: "Training",
+      option: "training.maxSkippedRate",
+      remedy: `allow for more by maxSkippedRate in ${join(out, runFiles.training)}; then go on by --resume`,
+    },
+    communicator.rank === 0,
+  );
+  const batches = openBatches(start, clip, sources, state, skipped, communicator);
+  const step = await compileStep(start, clip, groups, communicator, runtime);
   return { clip, groups, state, held, skipped, batches, step };
 }
 
@@ -78,6 +85,7 @@ function openBatches(
   sources: readonly StreamSource[],
   { step, passedOver, position }: RunState,
   log: SkipLog,
+  communicator: Communicator,
 ): BatchSource {
   return new BatchSource({
     stream: openStreamAhead(
@@ -96,6 +104,7 @@ function openBatches(
     tokenizer,
     batchSize,
     chunkSize: training.chunkSize,
+    ...(communicator.size > 1 && { communicator }),
     seed: training.seed,
     augment: training.augment,
     sslAugment: training.sslAugment,
@@ -120,6 +129,7 @@ async function compileStep(
   { config, weights, training, batchSize, checkpoint }: RunStart,
   clip: CLIP,
   groups: ParameterGroups,
+  communicator: Communicator,
   runtime: RuntimeOptions | undefined,
 ): Promise<TrainingStep> {
   const { betas, epsilon, weightDecay, ema } = training;
@@ -142,6 +152,7 @@ async function compileStep(
     frozen: groups.frozen,
     ...(training.chunkSize !== undefined && { chunkSize: training.chunkSize }),
     tileSize: training.tileSize,
+    communicator,
     loss: { freezeImageEncoder, freezeTextEncoder },
     ...(runtime && { runtime }),
   });

@@ -89,6 +89,17 @@ export class RunReport {
   }
 }
 
+/** Where another rank tells of the same run. */
+export const silentReport: Pick<RunReport, keyof RunReport> = {
+  message: () => {},
+  totalSteps: 0,
+  step: () => {},
+  validation: () => {},
+  pause: () => {},
+  goBack: () => {},
+  close: () => {},
+};
+
 /** To three digits: nobody measures time more exactly. */
 function rounded(value: number): number {
   return Number(value.toPrecision(3));

@@ -2,8 +2,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
 import type { SkippedSummary, StreamPosition } from "../data/index.js";
+import { solo } from "../distributed/index.js";
 import { modelFiles, saveWeights } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import { Agreement, type RunView } from "./agreement.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
 import type { PreparedBatch } from "./batches.js";
 import type { ProgressOptions } from "./progress.js";
@@ -11,7 +13,7 @@ import { RunCheckpoints } from "./run-checkpoints.js";
 import { RunClock } from "./run-clock.js";
 import type { RunLock } from "./run-lock.js";
 import { openValidation, type RunParts, type RunPartsOptions } from "./run-parts.js";
-import { RunReport } from "./run-report.js";
+import { RunReport, silentReport } from "./run-report.js";
 import type { RunStart } from "./run-start.js";
 import { meanLossAfter, type RunState } from "./run-state.js";
 import { isOver, type RunValidation } from "./run-validation.js";
@@ -57,22 +59,27 @@ export class Run {
   readonly #firstStep: number;
   readonly #checkpoints: RunCheckpoints;
   readonly #badLosses: BadLosses;
-  readonly #report: RunReport;
+  readonly #report: Pick<RunReport, keyof RunReport>;
   readonly #clock: RunClock;
+  readonly #ranks: Agreement;
 
   constructor(start: RunStart, parts: RunParts, options: RunOptions, lock: RunLock | undefined) {
     const { training, warnings } = start;
     const { clip, step, state } = parts;
-    const { out } = options;
+    const { out, communicator = solo() } = options;
+    this.#ranks = new Agreement(communicator);
+    const { leads } = this.#ranks;
     this.#start = start;
     this.#parts = parts;
     this.#options = options;
     this.#state = state;
     this.#firstStep = state.step;
-    this.#report = new RunReport(out, state, options.resume ?? false, options.progress);
+    this.#report = leads
+      ? new RunReport(out, state, options.resume ?? false, options.progress)
+      : silentReport;
     for (const warning of warnings) this.#report.message(warning);
-    this.#checkpoints = new RunCheckpoints(out, clip, step, state.step, lock);
-    this.#badLosses = new BadLosses(out, training.onBadLoss, this.#checkpoints);
+    this.#checkpoints = new RunCheckpoints(out, clip, step, state.step, lock, leads);
+    this.#badLosses = new BadLosses(out, training.onBadLoss, this.#checkpoints, leads);
     this.#clock = new RunClock(state.seconds);
   }
 
@@ -80,18 +87,20 @@ export class Run {
   async train(): Promise<TrainResult> {
     const { training } = this.#start;
     const { step, batches, groups } = this.#parts;
-    const { signal, runtime } = this.#options;
+    const { runtime } = this.#options;
     const state = this.#state;
     let validation: RunValidation | undefined;
     try {
       // Somewhere to go back to.
       if (training.onBadLoss === "skip" && !this.#start.checkpoint) await this.#save();
-      if (!this.#isLast) {
+      if (!this.#isLast && this.#ranks.leads) {
         validation = await openValidation(this.#start, this.#parts, runtime, (warning) =>
           this.#report.message(warning),
         );
       }
-      while (!this.#isLast && !signal?.aborted) {
+      await this.#ranks.check(0, step.weights);
+      let view = await this.#view();
+      while (!view.isLast && !view.isStopped) {
         const { batch, names, position, waitSeconds } = await this.#nextBatch();
         const learningRate = this.#learningRate;
         const result = await step.run(batch, {
@@ -102,6 +111,7 @@ export class Run {
         const fault = faultOf(result, state.meanLoss, state.step, training.lossSpike);
         if (fault !== undefined) {
           await this.#goBack({ step: state.step + 1, fault, samples: names }, position);
+          view = await this.#view();
           continue;
         }
         const logitScale = this.#clampLogitScale();
@@ -120,12 +130,13 @@ export class Run {
           news: this.#parts.skipped.news(),
         });
         if (validation?.isDue(state.step, this.#isLast)) await this.#validate(validation);
+        await this.#ranks.check(state.step, step.weights);
         if (this.#checkpoints.secondsSince > training.checkpointSeconds) await this.#save();
+        view = await this.#view();
       }
-      const finished = this.#isLast;
       await this.#saveSteps();
-      if (finished && !this.#hadEnded) await this.#saveModel();
-      return this.#result(finished);
+      if (view.isLast && this.#ranks.leads && !this.#hadEnded) await this.#saveModel();
+      return this.#result(view.isLast);
     } catch (error) {
       throw this.#stoppedBy(error);
     } finally {
@@ -134,6 +145,16 @@ export class Run {
       await validation?.release();
       await step.release();
     }
+  }
+
+  /** Whether to go on, on which all ranks agree. */
+  async #view(): Promise<RunView> {
+    const isLast = this.#isLast;
+    // A signal is looked at once before each step.
+    const isStopped = !isLast && (this.#options.signal?.aborted ?? false);
+    const view = await this.#ranks.view({ isStopped, isLast, totalSteps: this.#state.totalSteps });
+    this.#state.totalSteps = view.totalSteps;
+    return view;
   }
 
   /** Whether no step is left to take. */
@@ -178,6 +199,8 @@ export class Run {
     state.position = position;
     state.meanLoss = meanLoss;
     this.#report.goBack(step);
+    // All have read the checkpoint before it may make room for another.
+    await this.#ranks.meet();
     await this.#save();
   }
 
@@ -194,7 +217,7 @@ export class Run {
   /** Turns minutes into a number of steps, once their time can tell. */
   #settleLength(): void {
     const state = this.#state;
-    if (state.totalSteps !== undefined) return;
+    if (state.totalSteps !== undefined || !this.#ranks.leads) return;
     const totalSteps = this.#clock.totalSteps(state.step, this.#start.training.minutes);
     if (totalSteps === undefined) return;
     state.totalSteps = totalSteps;

@@ -1,3 +1,4 @@
+import type { Communicator } from "../distributed/index.js";
 import type { Batch, ChunkedBatch } from "./batch.js";
 import { ChunkedGradients } from "./chunked-gradients.js";
 import { FusedGradients } from "./fused-gradients.js";
@@ -19,6 +20,8 @@ export interface TrainingStepOptions extends LossGradientsOptions {
   readonly chunkSize?: number;
   /** See {@link ChunkedGradientsOptions.tileSize}. */
   readonly tileSize?: number;
+  /** The ranks that share a batch; default: this process alone. */
+  readonly communicator?: Communicator;
 }
 
 /** Forward, backward and update for batches of one size. */
@@ -44,9 +47,9 @@ export class TrainingStep {
 
   /** Compiles the step: one program where a batch is one chunk, else see {@link ChunkedGradients}. */
   static async compile(options: TrainingStepOptions): Promise<TrainingStep> {
-    const { clip, batchSize, weights, chunkSize = batchSize } = options;
+    const { clip, batchSize, weights, chunkSize = batchSize, communicator } = options;
     const lossGradients =
-      chunkSize < batchSize
+      chunkSize < batchSize || (communicator && communicator.size > 1)
         ? await ChunkedGradients.compile({ ...options, chunkSize })
         : await FusedGradients.compile(options);
     const values = new Map<string, { shape: readonly number[]; values: Float32Array }>();

@@ -3,9 +3,15 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import sharp from "sharp";
-import type { ClipOptions } from "../clip/index.js";
+import { CLIP, type ClipOptions } from "../clip/index.js";
 import type { Sample } from "../data/index.js";
+import { type Communicator, sameOnAllRanks } from "../distributed/index.js";
+import { initialize } from "../nn/index.js";
+import { random } from "../util/random.js";
 import { type Metrics, machineMetrics, readMetrics } from "./metrics.js";
+import type { TrainResult } from "./run.js";
+import { TrainingStep } from "./step.js";
+import { train } from "./train.js";
 
 export type Rgb = readonly [number, number, number];
 
@@ -79,4 +85,94 @@ export function stopAfter(steps: number): AbortSignal {
       return looks++ >= steps;
     },
   } as AbortSignal;
+}
+
+/** Objectives whose training ranks share, each with the views that it takes. */
+const shared: Readonly<Record<string, { clip: ClipOptions; views?: boolean }>> = {
+  InfoNCE: { clip: {} },
+  "DCL, more views": { clip: { decoupledContrastiveLearning: true }, views: true },
+  "FILIP, more views": { clip: { useAllTokenEmbeds: true }, views: true },
+  CLOOB: { clip: { hopfieldRetrieval: true, extraLatentProjection: true } },
+  SigLIP: { clip: { sigmoidLoss: true } },
+  "masked words, similarity regularisation": { clip: { useMlm: true, simRegLossWeight: 0.1 } },
+  "as x-clip": { clip: { compat: "x-clip", extraLatentProjection: true }, views: true },
+};
+
+/**
+ * The losses of so many steps of each objective, on the same batches however many ranks share them; and the
+ * sum of all weights at the end.
+ */
+export async function lossCurves(
+  communicator: Communicator,
+  steps: number,
+): Promise<Record<string, { losses: number[]; weights: number }>> {
+  const [batchSize, textLength] = [7, 4];
+  const curves: Record<string, { losses: number[]; weights: number }> = {};
+  for (const [name, { clip: options, views }] of Object.entries(shared)) {
+    const clip = new CLIP({ ...tinyClip, numTextTokens: 20, textSeqLen: textLength, ...options });
+    const augmented = views ? { augTexts: 1, augImages: 1 } : {};
+    const step = await TrainingStep.compile({
+      clip,
+      batchSize,
+      textLength,
+      ...augmented,
+      chunkSize: 2,
+      weights: initialize(clip.parameters, 1),
+      runtime: { threads: 1 },
+      communicator,
+    });
+    const losses: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      const stream = random(name, i % 5);
+      const text = () =>
+        Int32Array.from({ length: batchSize * textLength }, () => stream.integer(20));
+      const image = () => Float32Array.from({ length: batchSize * 192 }, () => stream.normal());
+      const batch = {
+        text: text(),
+        image: image(),
+        patchIndices: Int32Array.from(
+          { length: (views ? 2 : 1) * batchSize * clip.keptPatches },
+          (_, k) => (3 * k + i) % clip.patches,
+        ),
+        ...(views && { augText: [text()], augImage: [image()] }),
+        ...(options.useMlm && {
+          mlm: { sequence: text(), labels: text().map((id, k) => (k % 5 === 1 ? id : 0)) },
+        }),
+        identities: {
+          pictures: Float64Array.of(0, 1, 2, 3, 4, 5, 0),
+          captions: [],
+          known: new Float64Array(),
+          knownCounts: new Int32Array(batchSize),
+        },
+      };
+      losses.push((await step.run(batch, { learningRate: 1e-3, maxGradientNorm: 1 })).loss);
+    }
+    await sameOnAllRanks(communicator, step.weights);
+    let weights = 0;
+    for (const values of step.weights.values()) for (const value of values) weights += value;
+    await step.release();
+    curves[name] = { losses, weights };
+  }
+  return curves;
+}
+
+/** Trains on pictures of colours, of which one cannot be read; ranks share the work. */
+export async function trainColours(
+  communicator: Communicator,
+  samples: readonly Sample[],
+  out: string,
+  options: { readonly resume?: boolean; readonly steps?: number } = {},
+): Promise<TrainResult> {
+  const { resume = false, steps } = options;
+  return train({
+    out,
+    samples,
+    resume,
+    communicator,
+    model: { clip: tinyClip },
+    training: { steps: 12, batchSize: 5, warmupSteps: 2, learningRate: 1e-2, augImages: 1 },
+    runtime: { threads: 1 },
+    progress: { stream: new TextSink() },
+    ...(steps !== undefined && { signal: stopAfter(steps) }),
+  });
 }

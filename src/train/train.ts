@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Sample, SourceSample, StreamSource } from "../data/index.js";
+import { solo } from "../distributed/index.js";
 import type { ModelConfig } from "../model/index.js";
 import type { ResolvedTrainingOptions } from "./options.js";
 import { resumeRun } from "./resume-run.js";
@@ -7,6 +8,7 @@ import { Run, type RunOptions, type TrainResult } from "./run.js";
 import { makeFolder } from "./run-folder.js";
 import { RunLock } from "./run-lock.js";
 import { openParts } from "./run-parts.js";
+import type { RunStart } from "./run-start.js";
 import { checkSources, heldSamples, known, learntFrom } from "./sources.js";
 import { type NewRun, startRun } from "./start-run.js";
 import { survey } from "./survey.js";
@@ -30,7 +32,7 @@ export interface TrainOptions extends NewRun, RunOptions {
   readonly sources?: readonly StreamSource[];
   /** A collection to validate on, in place of `training.validation.part`; a run that is resumed needs the same. */
   readonly validation?: StreamSource;
-  /** Called when the folder is ready and all options are known, before the first step. */
+  /** Called on rank 0 when the folder is ready and all options are known, before the first step. */
   readonly onStart?: (run: StartedRun) => void;
 }
 
@@ -43,6 +45,8 @@ export interface TrainOptions extends NewRun, RunOptions {
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, samples, sources: given = samples && [samples] } = options;
+  const { communicator = solo() } = options;
+  const leads = communicator.rank === 0;
   if (given === undefined) throw new Error("train: give samples or sources");
   const sources = given.map(known);
   let held: readonly SourceSample[] | undefined;
@@ -50,21 +54,28 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     held = await heldSamples(sources, training, options.validation);
     return survey(learntFrom(sources, training), training.seed, { countAll });
   };
-  if (!options.resume) {
+  if (!options.resume && leads) {
     checkSources(sources, options.training ?? {});
     await makeFolder(out);
   }
   // Of a folder that is not there, resuming says so.
-  const lock = existsSync(out) ? await RunLock.take(out) : undefined;
+  const lock = leads && existsSync(out) ? await RunLock.take(out) : undefined;
+  const resume = () => resumeRun(out, async (...asked) => (await data(...asked)).samples, options);
   try {
-    const start = options.resume
-      ? await resumeRun(out, async (...asked) => (await data(...asked)).samples, options)
-      : await startRun(out, data, withValidation(options));
+    let start: RunStart | undefined;
+    if (leads)
+      start = await (options.resume ? resume() : startRun(out, data, withValidation(options)));
+    await communicator.barrier();
+    // The other ranks find the run in its folder.
+    start ??= await resume();
+    await communicator.barrier();
     const { config, training, checkpoint } = start;
     held ??= await heldSamples(sources, training, options.validation);
-    options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
+    if (leads) options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
     const parts = await openParts(start, { sources: learntFrom(sources, training), held }, options);
-    return await new Run(start, parts, options, lock).train();
+    const result = await new Run(start, parts, options, lock).train();
+    await communicator.barrier();
+    return result;
   } finally {
     await lock?.release();
   }

@@ -1,0 +1,106 @@
+/** Ranks that share every batch learn what one process learns. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import type { Sample } from "../data/index.js";
+import { type Communicator, solo } from "../distributed/index.js";
+import { eachMpi, resultsOf, runRanks } from "../distributed/testing.js";
+import { loadModel } from "../model/index.js";
+import { runFiles } from "./run-folder.js";
+import { colourSamples, learntMetrics, lossCurves, trainColours } from "./testing.js";
+
+const STEPS = 50;
+type Curves = Awaited<ReturnType<typeof lossCurves>>;
+
+/** A call of a function of testing.ts as a program that knows nothing else. */
+function call<R>(name: string, ...parameters: readonly unknown[]) {
+  const testing = new URL("./testing.js", import.meta.url).href;
+  const list = parameters.map((parameter) => `, ${JSON.stringify(parameter)}`).join("");
+  return new Function(
+    "communicator",
+    `return import("${testing}").then((m) => m.${name}(communicator${list}));`,
+  ) as (communicator: Communicator) => Promise<R>;
+}
+
+let root: string;
+let samples: Sample[];
+let alone: Curves;
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), "ranks-of-clipsmith-"));
+  samples = await colourSamples(join(root, "pictures"));
+  const broken = join(root, "broken.png");
+  await writeFile(broken, "no picture");
+  samples.push({ picture: broken, captions: ["broken"] });
+  alone = await lossCurves(solo(), STEPS);
+  await trainColours(solo(), samples, join(root, "alone"));
+});
+after(() => rm(root, { recursive: true }));
+
+/** Losses relative to those of one process. */
+function assertSameLosses(
+  losses: readonly number[],
+  expected: readonly number[],
+  what: string,
+): void {
+  assert.equal(losses.length, expected.length, what);
+  for (const [step, loss] of expected.entries()) {
+    const off = Math.abs(losses[step]! - loss) / Math.abs(loss);
+    assert.ok(off <= 1e-5, `${what}, step ${step}: off by ${off}`);
+  }
+}
+
+const lossesOf = (run: string) =>
+  learntMetrics(join(run, runFiles.metrics)).map(({ loss }) => loss as number);
+
+eachMpi("losses of 50 steps are those of one process", [2, 4], async (mpirun, ranks) => {
+  const [first, ...others] = await resultsOf(mpirun, ranks, call<Curves>("lossCurves", STEPS));
+  for (const other of others) assert.deepEqual(other, first);
+  for (const [name, { losses }] of Object.entries(alone)) {
+    assertSameLosses(first![name]!.losses, losses, name);
+    assert.ok(losses.at(-1)! < losses[0]!, name);
+  }
+});
+
+eachMpi(
+  "a run of ranks is the run of one process, pictures that cannot be read included",
+  [2, 4],
+  async (mpirun, ranks) => {
+    const out = join(root, `${mpirun.family} ${ranks}`);
+    await resultsOf(mpirun, ranks, call("trainColours", samples, out));
+    assertSameLosses(lossesOf(out), lossesOf(join(root, "alone")), "whole");
+    const skipped = (run: string) => readFileSync(join(run, runFiles.skipped), "utf8");
+    assert.equal(skipped(out), skipped(join(root, "alone")));
+    const [model, expected] = [await loadModel(out), await loadModel(join(root, "alone"))];
+    for (const [name, values] of expected.weights) {
+      const most = values.reduce((most, x) => Math.max(most, Math.abs(x)), 1e-3);
+      for (const [i, value] of values.entries()) {
+        const off = Math.abs(model.weights.get(name)![i]! - value) / most;
+        assert.ok(off < 1e-3, `${name} is off by ${off}`);
+      }
+    }
+  },
+);
+
+eachMpi(
+  "a run that was stopped goes on with other ranks where it was",
+  [2],
+  async (mpirun, ranks) => {
+    const out = join(root, `${mpirun.family}, stopped`);
+    await trainColours(solo(), samples, out, { steps: 5 });
+    await resultsOf(mpirun, ranks, call("trainColours", samples, out, { resume: true, steps: 4 }));
+    await trainColours(solo(), samples, out, { resume: true });
+    assertSameLosses(lossesOf(out), lossesOf(join(root, "alone")), "resumed");
+  },
+);
+
+eachMpi("a batch that is too small for the ranks is refused by all", [4], async (mpirun, ranks) => {
+  const out = join(root, `${mpirun.family}, small`);
+  const few = samples.slice(0, 3);
+  const { code, stderr } = await runRanks(mpirun, ranks, call("trainColours", few, out));
+  assert.notEqual(code, 0);
+  assert.match(stderr, /A batch of 3 pairs cannot be shared by 4 ranks/);
+  assert.ok(!existsSync(join(out, runFiles.checkpoints)));
+});
