@@ -11,7 +11,7 @@ import { batchOf } from "./batch.js";
 import { clipOf, lossOptions } from "./clip-case.js";
 import { maxDifference, maxMagnitude } from "./compare.js";
 import { type Fixture, readFixture } from "./fixture.js";
-import { parameterFeeds } from "./run.js";
+import { parameterFeeds, zeros } from "./run.js";
 
 const projectRoot = fileURLToPath(new URL("../../", import.meta.url));
 const own = join(projectRoot, "test/fixtures/golden");
@@ -27,13 +27,15 @@ async function found(fixture: Fixture, chunkSize?: number) {
   const method: LossGradients = chunkSize
     ? await ChunkedGradients.compile({ ...options, chunkSize, runtime })
     : await FusedGradients.compile({ ...options, runtime });
-  const zeros = (names: ReadonlySet<string>) =>
-    new Map([...names].map((name) => [name, new Float32Array(size(name))] as const));
-  const size = (name: string) => clip.parameters.get(name)!.shape.reduce((a, b) => a * b, 1);
-  const gradients = zeros(method.learnt);
+  const gradients = zeros(method.learnt, clip.parameters);
   const values = parameterFeeds(fixture, clip.parameters);
   try {
-    const { loss } = await method.run(batch, values, gradients, zeros(method.changed));
+    const { loss } = await method.run(
+      batch,
+      values,
+      gradients,
+      zeros(method.changed, clip.parameters),
+    );
     return { loss, gradients };
   } finally {
     await method.release();

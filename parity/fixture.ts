@@ -6,6 +6,7 @@ type Json = string | number | boolean | null | readonly Json[] | { readonly [key
 
 /** One case of a fixture folder: what x-clip was given, and what it gave. */
 export interface Fixture {
+  readonly folder: string;
   readonly name: string;
   readonly kind: string;
   /** x-clip's constructor arguments, in its own spelling. */
@@ -23,6 +24,7 @@ export async function readFixture(folder: string, name: string): Promise<Fixture
   const description = JSON.parse(text) as Record<string, Json>;
   const { tensors } = await readSafetensors(join(folder, `${name}.safetensors`));
   return {
+    folder,
     name,
     kind: description.kind as string,
     constructorOptions: (description.ctor ?? {}) as Record<string, Json>,

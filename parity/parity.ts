@@ -2,6 +2,7 @@ import { readdir } from "node:fs/promises";
 import { ClipsmithError, messageOf } from "../src/util/errors.js";
 import { type Compat, runClipCase } from "./clip-case.js";
 import type { Difference } from "./compare.js";
+import { runDistributedCase } from "./distributed-case.js";
 import { type Fixture, readFixture } from "./fixture.js";
 import { runModuleCase } from "./module-case.js";
 import { Unsupported } from "./run.js";
@@ -22,7 +23,7 @@ export type CaseResult =
 const runners: Record<string, (fixture: Fixture, compat?: Compat) => Promise<Difference[]>> = {
   train: runClipCase,
   eval: runClipCase,
-  distributed: runClipCase,
+  distributed: runDistributedCase,
   training: runTrainingCase,
   module: runModuleCase,
 };

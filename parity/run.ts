@@ -36,6 +36,19 @@ export function parameterFeeds(
   return values;
 }
 
+/** Arrays of zeros for some of the parameters, by name. */
+export function zeros(
+  names: Iterable<string>,
+  parameters: ReadonlyMap<string, Parameter>,
+): Map<string, Float32Array> {
+  return new Map(
+    [...names].map((name) => {
+      const count = parameters.get(name)!.shape.reduce((a, b) => a * b, 1);
+      return [name, new Float32Array(count)];
+    }),
+  );
+}
+
 /** Runs once with gradients beside the outputs, and gives both apart. */
 export async function runWithGradients(
   outputs: Readonly<Record<string, Tensor>>,

@@ -57,9 +57,8 @@ export class RankSum {
   }
 
   #bucket(): Float32Array {
-    const bucket = (this.#buckets[this.#used] ??= new Float32Array(BUCKET));
-    this.#used++;
-    return bucket;
+    this.#buckets[this.#used] ??= new Float32Array(BUCKET);
+    return this.#buckets[this.#used++]!;
   }
 
   #send(values: Float32Array): void {
