@@ -2,6 +2,7 @@
 import { benchBinding } from "./binding/binding.js";
 import { benchChunks } from "./chunks.js";
 import { benchData } from "./data.js";
+import { benchDistributed } from "./distributed.js";
 import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
@@ -19,6 +20,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   data: benchData,
   chunks: benchChunks,
   tiles: benchTiles,
+  distributed: benchDistributed,
 };
 
 const name = process.argv[2] ?? "";

@@ -18,7 +18,7 @@ import {
   type Tokenizer,
   withoutOneWord,
 } from "../data/index.js";
-import type { Communicator } from "../distributed/index.js";
+import { type Communicator, solo } from "../distributed/index.js";
 import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
@@ -32,6 +32,7 @@ import {
 } from "./batch.js";
 import { DecodedSamplesReader } from "./decoded-samples.js";
 import { identitiesOf } from "./identities.js";
+import { ownRange } from "./ranks.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions {
@@ -92,6 +93,8 @@ export class BatchSource {
   readonly #loader: PictureLoader;
   readonly #samples: DecodedSamplesReader;
   readonly #chunks: readonly Range[];
+  /** The part of a batch that this rank answers for. */
+  readonly #own: Range;
   /** Samples that have the same captions, by those captions. */
   readonly #alike = new Map<string, Sample[]>();
   #step: number;
@@ -106,6 +109,7 @@ export class BatchSource {
     this.#loader = new PictureLoader({ ...format, workers, maxPixels, augment, views });
     const { chunkSize = batchSize } = options;
     this.#chunks = evenChunks(batchSize, chunkSize);
+    this.#own = ownRange(batchSize, options.communicator ?? solo());
     const count = Math.min(chunkSize, batchSize);
     const pixels = count * format.channels * format.size ** 2 * (1 + views.length);
     this.#samples = new DecodedSamplesReader({
@@ -210,12 +214,17 @@ export class BatchSource {
     );
   }
 
-  /** The tokens of a view's texts, which are changed first. */
+  /** The tokens of a view's texts, which are changed first; padding for those of other ranks. */
   #encode(captions: readonly string[], step: number, view: number): Int32Array {
     const { tokenizer, config, captionChanges, seed } = this.#options;
     const stream = random(seed, "caption changes", step, view);
     const texts = captions.map((caption) => changeCaption(caption, captionChanges, stream));
-    return tokenizer.encodeBatch(texts, config.clip.textSeqLen, textEncoding(config));
+    const length = config.clip.textSeqLen;
+    const all = new Int32Array(captions.length * length).fill(tokenizer.padId);
+    const [start, end] = this.#own;
+    const own = tokenizer.encodeBatch(texts.slice(start, end), length, textEncoding(config));
+    all.set(own, start * length);
+    return all;
   }
 
   /** More views of the texts: of each, captions not taken yet, then the first one changed. */

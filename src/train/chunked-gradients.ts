@@ -152,7 +152,7 @@ export class ChunkedGradients implements LossGradients {
     // A mean over the batch is the sum of the chunks' means, each times its share.
     const askedIn = (range: Range) =>
       batch.mlm ? clip.labelCount(rowsOf(batch.mlm.labels, batchSize, range) as Int32Array) : 0;
-    const allAsked = Math.max(1, askedIn([0, batchSize]));
+    const allAsked = Math.max(1, await this.#sum(askedIn(this.#own)));
     const pullBack = (
       side: Side,
       latentGradients: Latents,
@@ -274,6 +274,13 @@ export class ChunkedGradients implements LossGradients {
     }
     this.#sums.begin([...whole.values(), ...statistics.values()]);
     return ownTerm;
+  }
+
+  /** The sum of a number over ranks. */
+  async #sum(value: number): Promise<number> {
+    const sum = Float64Array.of(value);
+    await this.#communicator.allReduce(sum);
+    return sum[0]!;
   }
 
   get #ownCount(): number {
