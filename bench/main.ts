@@ -3,6 +3,7 @@ import { benchBinding } from "./binding/binding.js";
 import { benchChunks } from "./chunks.js";
 import { benchData } from "./data.js";
 import { benchDistributed } from "./distributed.js";
+import { benchEpoch } from "./epoch.js";
 import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
@@ -17,6 +18,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   binding: benchBinding,
   optimizer: benchOptimizer,
   faults: benchFaults,
+  epoch: benchEpoch,
   data: benchData,
   chunks: benchChunks,
   tiles: benchTiles,

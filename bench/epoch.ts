@@ -1,0 +1,94 @@
+/**
+ * `npm run bench -- epoch`: a pass over 50,000 pictures in shards: how flat the memory is, and how long
+ * steps wait for their samples. The model is narrow, so that a pass takes minutes: data is asked for far
+ * faster than a model of a useful size would.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openSource } from "../src/data/index.js";
+import { readMetrics, train } from "../src/train/index.js";
+import { writeShapes } from "./shapes/shards.js";
+
+const PICTURES = 50_000;
+const BATCH = 64;
+/** Memory is compared with that after so long: caches and blocks of samples have filled. */
+const SETTLED_SECONDS = 60;
+
+export interface EpochFigures {
+  readonly pictures: number;
+  readonly picturesPerSecond: number;
+  /** Part of the steps' time that they waited for their batch. */
+  readonly dataWait: number;
+  /** Resident memory when it had settled, and the most after that. */
+  readonly settledMB: number;
+  readonly mostMB: number;
+  /** What the most is above the settled one, as a part of it. */
+  readonly growth: number;
+}
+
+/**
+ * Runs the benchmark.
+ *
+ * @param options a folder that has the shards of `npm run shapes`, or is to have them; default: one that is
+ *   removed afterwards.
+ */
+export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigures> {
+  const temporary = await mkdtemp(join(tmpdir(), "clipsmith-bench-epoch-"));
+  try {
+    const shards = folder ?? join(temporary, "shapes");
+    await writeShapes(shards, { count: PICTURES });
+    const out = join(temporary, "run");
+    await train({
+      out,
+      sources: [await openSource(shards)],
+      model: {
+        clip: {
+          dimText: 64,
+          dimImage: 64,
+          dimLatent: 64,
+          textEncDepth: 1,
+          textSeqLen: 24,
+          visualEncDepth: 1,
+          visualImageSize: 256,
+          visualPatchSize: 64,
+        },
+      },
+      training: { epochs: 1, batchSize: BATCH },
+      progress: { stream: process.stderr },
+    });
+    // The first step waits for the first batch, and for the threads to start.
+    const steps = readMetrics(join(out, "metrics.jsonl")).slice(1) as unknown as {
+      samplesPerSecond: number;
+      dataWaitSeconds: number;
+      rssMB: number;
+    }[];
+    let seconds = 0;
+    let waited = 0;
+    let settledMB = 0;
+    let mostMB = 0;
+    for (const { samplesPerSecond, dataWaitSeconds, rssMB } of steps) {
+      seconds += BATCH / samplesPerSecond;
+      waited += dataWaitSeconds;
+      if (seconds < SETTLED_SECONDS) continue;
+      settledMB ||= rssMB;
+      mostMB = Math.max(mostMB, rssMB);
+    }
+    const figures = {
+      pictures: (steps.length + 1) * BATCH,
+      picturesPerSecond: (steps.length * BATCH) / seconds,
+      dataWait: waited / seconds,
+      settledMB,
+      mostMB,
+      growth: mostMB / settledMB - 1,
+    };
+    console.log(
+      `${figures.pictures} pictures at ${figures.picturesPerSecond.toFixed(0)} a second: ` +
+        `${(100 * figures.dataWait).toFixed(1)} % of the time waited for them; ${settledMB} MB after a ` +
+        `minute, ${mostMB} MB at most (${(100 * figures.growth).toFixed(1)} % more)`,
+    );
+    return figures;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
