@@ -1,5 +1,6 @@
-import { cpus } from "node:os";
+import { availableParallelism, cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
+import { place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 
 /** An option's value as a number; the range is checked where the number is used. */
@@ -61,7 +62,8 @@ export function withRuntimeOptions(command: Command): Command {
  *
  * @throws ClipsmithError if this machine does not have them, before anything is done.
  */
-export async function checkRuntime(flags: RuntimeOptions): Promise<RuntimeOptions> {
+export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOptions> {
+  const flags = { ...runtimeOfRank(), ...given };
   const [{ graph, input, neg }, { Program }] = await Promise.all([
     import("../graph/index.js"),
     import("../runtime/index.js"),
@@ -77,4 +79,14 @@ export async function checkRuntime(flags: RuntimeOptions): Promise<RuntimeOption
   const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
   await probe.release();
   return options;
+}
+
+/** Ranks of a host share its processors, and take a GPU each. */
+function runtimeOfRank(): RuntimeOptions {
+  const { localRank, localSize } = place();
+  if (localSize === 1) return {};
+  const share = Math.floor(cpus().length / localSize);
+  // A launcher may have bound this process to some processors already.
+  const threads = Math.max(1, Math.min(share, availableParallelism()));
+  return { threads, device: localRank };
 }

@@ -1,8 +1,7 @@
-import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { CLIP } from "../clip/index.js";
-import { openCommunicator, place } from "../distributed/index.js";
+import { openCommunicator } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
@@ -142,7 +141,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   const communicator = await openCommunicator();
   const leads = communicator.rank === 0;
   if (!leads) silence();
-  const runtime = await checkRuntime({ ...runtimeOfRank(), ...flags });
+  const runtime = await checkRuntime(flags);
   const [{ runFiles, StoppedRunError, train }, { checkResumedSettings, newRunSettings }] =
     await Promise.all([import("../train/index.js"), import("./train-settings.js")]);
   const { data = [], out: folder, validation, ...settings } = await newRunSettings(flags);
@@ -216,14 +215,4 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     `  clipsmith index ${quote(out)} ${found[0]?.pictures === undefined ? "COLLECTION" : quote(collection)}`,
     `  clipsmith serve ${quote(out)}`,
   );
-}
-
-/** Ranks of a host share its processors, and take a GPU each. */
-function runtimeOfRank(): RuntimeOptions {
-  const { localRank, localSize } = place();
-  if (localSize === 1) return {};
-  const share = Math.floor(cpus().length / localSize);
-  // A launcher may have bound this process to some processors already.
-  const threads = Math.max(1, Math.min(share, availableParallelism()));
-  return { threads, device: localRank };
 }

@@ -1,12 +1,6 @@
-import type { CLIP } from "../clip/index.js";
 import {
   type AugmentOptions,
-  augmentText,
-  type CaptionChanges,
-  changeCaption,
-  drawMask,
   type LoadedPictures,
-  maskTokens,
   PictureLoader,
   type PictureRequest,
   type Sample,
@@ -14,12 +8,9 @@ import {
   type SkipLog,
   type StreamedSample,
   type StreamPosition,
-  type TextAugmentOptions,
-  type Tokenizer,
-  withoutOneWord,
 } from "../data/index.js";
 import { type Communicator, solo } from "../distributed/index.js";
-import { type ModelConfig, pictureFormat, textEncoding } from "../model/index.js";
+import { pictureFormat } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
 import {
@@ -30,33 +21,25 @@ import {
   type Range,
   withPictures,
 } from "./batch.js";
+import { BatchTexts, type TextOptions } from "./batch-texts.js";
 import { DecodedSamplesReader } from "./decoded-samples.js";
 import { identitiesOf } from "./identities.js";
 import { ownRange } from "./ranks.js";
 
 /** What {@link BatchSource} draws from. */
-export interface BatchSourceOptions {
+export interface BatchSourceOptions extends TextOptions {
   readonly stream: SampleStream;
   /** The first step to make a batch for, counted from 0; default 0. */
   readonly firstStep?: number;
-  readonly clip: CLIP;
-  readonly config: ModelConfig;
-  readonly tokenizer: Tokenizer;
   readonly batchSize: number;
   /** Most pairs whose pictures are in memory at once; default: all of a batch. */
   readonly chunkSize?: number | undefined;
   /** Ranks that share every batch, each with the pictures of its own part; default: this process alone. */
   readonly communicator?: Communicator | undefined;
-  readonly seed: number;
   readonly augment: AugmentOptions;
   /** Changes of the two views that visual self-supervision compares. */
   readonly sslAugment: AugmentOptions;
-  /** How every text is changed before it is encoded. */
-  readonly captionChanges: CaptionChanges;
-  /** What makes a view of a text that has no other captions; undefined: it loses a word. */
-  readonly textAugment: TextAugmentOptions | undefined;
-  /** How many more views of each text and of each picture there are. */
-  readonly augTexts: number;
+  /** How many more views of each picture there are. */
   readonly augImages: number;
   /** Whether equal pictures and shared captions are no negatives of each other. */
   readonly excludeDuplicates: boolean;
@@ -93,8 +76,7 @@ export class BatchSource {
   readonly #loader: PictureLoader;
   readonly #samples: DecodedSamplesReader;
   readonly #chunks: readonly Range[];
-  /** The part of a batch that this rank answers for. */
-  readonly #own: Range;
+  readonly #texts: BatchTexts;
   /** Samples that have the same captions, by those captions. */
   readonly #alike = new Map<string, Sample[]>();
   #step: number;
@@ -109,7 +91,7 @@ export class BatchSource {
     this.#loader = new PictureLoader({ ...format, workers, maxPixels, augment, views });
     const { chunkSize = batchSize } = options;
     this.#chunks = evenChunks(batchSize, chunkSize);
-    this.#own = ownRange(batchSize, options.communicator ?? solo());
+    this.#texts = new BatchTexts(options, ownRange(batchSize, options.communicator ?? solo()));
     const count = Math.min(chunkSize, batchSize);
     const pixels = count * format.channels * format.size ** 2 * (1 + views.length);
     this.#samples = new DecodedSamplesReader({
@@ -137,28 +119,17 @@ export class BatchSource {
    * @throws ClipsmithError when no more samples can be had, or too many are skipped
    */
   async next(): Promise<PreparedBatch> {
-    const { seed, clip, augImages, excludeDuplicates } = this.#options;
+    const { augImages, excludeDuplicates } = this.#options;
     const { samples, position, fingerprints, pictures } = await this.#nextSamples();
     const step = this.#step++;
-    const captionStream = random(seed, "caption", step);
-    const captions = samples.map(
-      (sample) => sample.captions[captionStream.integer(sample.captions.length)]!,
-    );
-    const text = this.#encode(captions, step, 0);
-    const moreCaptions = this.#moreCaptions(samples, captions, step);
+    const { captions, ...texts } = this.#texts.of(samples, step);
     const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
     const sslPatches = this.#sslPatches(samples.length, step);
     const batch: Omit<ChunkedBatch, "pictures"> = {
-      text,
+      ...texts,
       ...(patchIndices && { patchIndices }),
-      ...(moreCaptions.length > 0 && {
-        augText: moreCaptions.map((view, i) => this.#encode(view, step, i + 1)),
-      }),
-      ...(clip.options.useMlm && { mlm: this.#masked(text, step) }),
       ...(sslPatches && { ssl: { patchIndices: sslPatches } }),
-      ...(excludeDuplicates && {
-        identities: identitiesOf(samples, [captions, ...moreCaptions], fingerprints),
-      }),
+      ...(excludeDuplicates && { identities: identitiesOf(samples, captions, fingerprints) }),
     };
     const names = samples.map(({ name }) => name);
     const again = (range: Range) => this.#again(samples.slice(...range));
@@ -212,48 +183,6 @@ export class BatchSource {
       `${samples[failed.index]!.name} could be read when its batch began, and cannot any more: ` +
         `${failed.reason} Leave a collection as it is while it is trained on.`,
     );
-  }
-
-  /** The tokens of a view's texts, which are changed first; padding for those of other ranks. */
-  #encode(captions: readonly string[], step: number, view: number): Int32Array {
-    const { tokenizer, config, captionChanges, seed } = this.#options;
-    const stream = random(seed, "caption changes", step, view);
-    const texts = captions.map((caption) => changeCaption(caption, captionChanges, stream));
-    const length = config.clip.textSeqLen;
-    const all = new Int32Array(captions.length * length).fill(tokenizer.padId);
-    const [start, end] = this.#own;
-    const own = tokenizer.encodeBatch(texts.slice(start, end), length, textEncoding(config));
-    all.set(own, start * length);
-    return all;
-  }
-
-  /** More views of the texts: of each, captions not taken yet, then the first one changed. */
-  #moreCaptions(
-    samples: readonly StreamedSample[],
-    captions: readonly string[],
-    step: number,
-  ): string[][] {
-    const { seed, augTexts, textAugment } = this.#options;
-    const stream = random(seed, "more captions", step);
-    const changed = (caption: string) =>
-      textAugment ? augmentText(caption, textAugment, stream) : withoutOneWord(caption, stream);
-    const views = Array.from({ length: augTexts }, (): string[] => []);
-    for (const [slot, sample] of samples.entries()) {
-      const others = [...new Set(sample.captions)].filter((caption) => caption !== captions[slot]);
-      const order = stream.permutation(others.length);
-      for (const [i, view] of views.entries()) {
-        view.push(others[order[i]!] ?? changed(captions[slot]!));
-      }
-    }
-    return views;
-  }
-
-  /** Texts with words to be guessed, for masked language modelling. */
-  #masked(text: Int32Array, step: number): NonNullable<Batch["mlm"]> {
-    const { seed, clip } = this.#options;
-    const { compat, textSeqLen } = clip.options;
-    const draws = drawMask(text.length, clip.options, random(seed, "masked words", step));
-    return maskTokens(text, textSeqLen, clip.options, draws, compat);
   }
 
   /** The patches kept in each pass of visual self-supervision. */
