@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -188,6 +189,28 @@ test("folders that cannot hold a run are refused and left as they are", async ()
   assert.deepEqual(readFileSync(join(out, "model.safetensors")), before);
   assert.equal((await train("--out", out, "--overwrite", "--seed", "1")).code, 0);
   assert.notDeepEqual(readFileSync(join(out, "model.safetensors")), before);
+});
+
+test("what is no folder, and cannot become one, is refused, to be resumed or not", async () => {
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  const link = join(folder, "link");
+  symlinkSync(join(folder, "gone"), link);
+  const cases: [out: string, flags: string[], message: RegExp][] = [
+    [file, [], /Cannot use .*file as the folder of the run: it is a file, or inside of one\./],
+    [file, ["--resume"], /Cannot use .*file as the folder of the run: it is a file/],
+    [
+      join(link, "x"),
+      [],
+      /link\/x as the folder of the run: .*link is a link to what is not there/,
+    ],
+  ];
+  if (process.platform === "linux") {
+    cases.push(["/proc/x", [], /\/proc\/x as .*: no folder can be made as \/proc\/x\./]);
+  }
+  for (const [out, flags, message] of cases) {
+    assert.match(messageOf(await train("--out", out, ...flags)), message);
+  }
 });
 
 test("a folder without the right to write is refused", {

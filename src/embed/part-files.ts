@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { makeFolders } from "../util/make-folders.js";
 import { replaceFile } from "../weights/write-file.js";
 import type { Embedded } from "./embed-entries.js";
 import { checkSame, checksumOf, MANIFEST, type Manifest, readManifest } from "./manifest.js";
@@ -118,7 +119,7 @@ export async function openFolder(folder: string, manifest: Manifest): Promise<vo
   const path = resolve(folder);
   let names: string[];
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolders(path);
     names = await readdir(path);
   } catch (cause) {
     throw new ClipsmithError(`Cannot use ${path} for embeddings: ${messageOf(cause)}.`, { cause });

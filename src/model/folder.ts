@@ -1,8 +1,9 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { CLIP, type ClipParts } from "../clip/index.js";
 import { loadTokenizer, type Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { makeFolders } from "../util/make-folders.js";
 import { parseOptions } from "../util/options.js";
 import { readSafetensors, writeSafetensors } from "../weights/index.js";
 import { replaceFile } from "../weights/write-file.js";
@@ -34,7 +35,7 @@ export async function saveDescription(
   { config, tokenizer }: Pick<ModelParts, "config" | "tokenizer">,
 ): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     await tokenizer.save(join(folder, modelFiles.tokenizer));
   } catch (cause) {
     throw new ClipsmithError(`Cannot write a model to ${folder}: ${messageOf(cause)}`, { cause });

@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
-import { access, mkdir, readdir, rm } from "node:fs/promises";
+import { access, lstat, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { makeFolders } from "../util/make-folders.js";
 import { TRAINING_FILE } from "./configuration.js";
 import { LOCK_FILE } from "./run-lock.js";
 
@@ -22,22 +23,28 @@ export const runFiles = {
  */
 export async function makeFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     await access(folder, constants.W_OK);
     await readdir(folder);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const reason =
-      code === "EEXIST" || code === "ENOTDIR"
-        ? "it is a file, or inside of one"
-        : code === "EACCES" || code === "EPERM"
-          ? "permission is denied"
-          : messageOf(cause);
+    const reason = await reasonOf(cause as NodeJS.ErrnoException);
     throw new ClipsmithError(
       `Cannot use ${folder} as the folder of the run: ${reason}. Choose another by --out.`,
       { cause },
     );
   }
+}
+
+/** Why a folder could not be made or read. */
+async function reasonOf(error: NodeJS.ErrnoException): Promise<string> {
+  const { code, path = "" } = error;
+  if (code === "EACCES" || code === "EPERM") return "permission is denied";
+  if (code === "ENOENT") return `no folder can be made as ${path}`;
+  if (code !== "EEXIST" && code !== "ENOTDIR") return messageOf(error);
+  const found = await lstat(path).catch(() => undefined);
+  return found?.isSymbolicLink()
+    ? `${path} is a link to what is not there, or no folder`
+    : "it is a file, or inside of one";
 }
 
 /** Throws ClipsmithError unless a new run may be written to the folder, which is made if need be. */

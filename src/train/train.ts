@@ -54,9 +54,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     held = await heldSamples(sources, training, options.validation);
     return survey(learntFrom(sources, training), training.seed, { countAll });
   };
-  if (!options.resume && leads) {
-    checkSources(sources, options.training ?? {});
-    await makeFolder(out);
+  if (leads) {
+    if (!options.resume) checkSources(sources, options.training ?? {});
+    if (!options.resume || existsSync(out)) await makeFolder(out);
   }
   // Of a folder that is not there, resuming says so.
   const lock = leads && existsSync(out) ? await RunLock.take(out) : undefined;
