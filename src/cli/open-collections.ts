@@ -23,7 +23,7 @@ export async function openCollections(
       isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
     );
     print(...skippedLines(known?.skipped ?? []));
-    sources.push(known?.samples ?? source);
+    sources.push(source);
     found.push(collection);
   }
   return { sources, found };

@@ -1,7 +1,7 @@
 import type { Skipped } from "../data/index.js";
-import { causeLines, type SkippedSummary } from "../data/skip-log.js";
+import { causeLines, countSkipped, type SkippedSummary } from "../data/skip-log.js";
 
-/** Things left out that are named; of more, only the number is told. */
+/** So many things left out are named at most; of more, the causes are told. */
 const NAMED = 5;
 
 /** For example "1 picture" or "1,234 pictures". */
@@ -9,19 +9,16 @@ export function counted(count: number, noun: string): string {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** Tells how many things were left out, and the first ones with their reasons; nothing for none. */
+/** Tells what was left out: each of a few, or else how many of each cause; nothing for none. */
 export function skippedLines(skipped: readonly Skipped[]): string[] {
   if (skipped.length === 0) return [];
-  const named = skipped.slice(0, NAMED).map(({ where, reason }) => {
+  const title = `Skipped ${skipped.length.toLocaleString("en")}:`;
+  if (skipped.length > NAMED) return [title, ...causeLines(countSkipped(skipped))];
+  const named = skipped.map(({ where, reason }) => {
     // A picture's reason may name its file already.
     return reason.includes(where) ? `  ${reason}` : `  ${where}: ${reason}`;
   });
-  const more = skipped.length - named.length;
-  return [
-    `Skipped ${skipped.length.toLocaleString("en")}:`,
-    ...named,
-    ...(more > 0 ? [`  ... and ${more.toLocaleString("en")} more`] : []),
-  ];
+  return [title, ...named];
 }
 
 /** Tells what a run left out: each of a few, or else how many of each cause, and the file that names them. */

@@ -220,10 +220,14 @@ test("an epoch without a sample is an error that says why, and never hangs", asy
   const none: MadeEntry[] = [{ where: "row 1", reason: "no caption" }];
   for (const [shards, message] of [
     [[[], []], /^made gave no sample in a whole pass over its 2 shards\.$/],
-    [[none], /over its shard\. What was left out last: row 1: no caption$/],
-    [[[lostShard("shard 0")]], /left out last: shard 0: cut off$/],
+    [[none], /over its shard\.\n {2}row 1: no caption$/],
+    [
+      [none, [lostShard("shard 1")]],
+      /2 shards\.(?=.*\n {2}shard 1: cut off(\n|$))(?=.*\n {2}row 1: no caption(\n|$))/s,
+    ],
+    [Array(11).fill(none), /11 shards\.\n {2}11 times: no caption \(row 1\)$/],
   ] as const) {
-    await assert.rejects(take(5, { sources: [sourceOf(shards)], seed: 1 }), {
+    await assert.rejects(take(12, { sources: [sourceOf(shards)], seed: 1 }), {
       name: "ClipsmithError",
       message,
     });

@@ -1,6 +1,7 @@
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
 import { ShardTurns, type WholeShards } from "./shard-turns.js";
+import { causeLines, SkipCounts } from "./skip-log.js";
 import type { SampleSource } from "./source.js";
 import type { SampleStream, Streamed } from "./stream.js";
 import type { BlockStart, ShardPosition } from "./stream-position.js";
@@ -34,7 +35,8 @@ export class ShardStream implements SampleStream {
   #blockStart: BlockStart;
   #place: number;
   #ahead: Promise<Block> | undefined;
-  #lastSkipped = "";
+  /** What is left out in the present pass. */
+  #skipped = new SkipCounts();
   #closed = false;
 
   constructor(
@@ -109,7 +111,7 @@ export class ShardStream implements SampleStream {
       }
       entries.push({ ...entry, epoch: this.#start.epoch });
       if ("reason" in entry) {
-        this.#lastSkipped = `${entry.where}: ${entry.reason}`;
+        this.#skipped.add(entry);
       } else {
         samples++;
         if (typeof entry.picture !== "string") bytes += entry.picture.length;
@@ -129,12 +131,16 @@ export class ShardStream implements SampleStream {
 
   #nextEpoch(): BlockStart {
     const { epoch, samples, shards } = this.#start;
+    const skipped = this.#skipped.summary;
+    this.#skipped = new SkipCounts();
     if (samples > 0) return beginning(epoch + 1, shards);
-    const last = this.#lastSkipped && ` What was left out last: ${this.#lastSkipped}`;
-    throw new ClipsmithError(
-      `${this.#source.name} gave no sample in a whole pass over its ` +
-        `${shards === 1 ? "shard" : `${shards} shards`}.${last}`,
-    );
+    const isWhole = skipped.count === skipped.first.length;
+    const lines = isWhole
+      ? skipped.first.map(({ where, reason }) => `  ${where}: ${reason}`)
+      : causeLines(skipped);
+    const over = shards === 1 ? "shard" : `${shards} shards`;
+    const said = `${this.#source.name} gave no sample in a whole pass over its ${over}.`;
+    throw new ClipsmithError([said, ...lines].join("\n"));
   }
 
   #turnsFrom(start: BlockStart): ShardTurns {

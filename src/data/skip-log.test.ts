@@ -118,3 +118,40 @@ test("a lost shard counts for what was in it", () => {
   log.skip({ where: "a.tar", reason: "cut off" }, 50);
   assert.throws(() => log.skip({ where: "b.tar", reason: "cut off" }, 50), /2 times: cut off/);
 });
+
+test("what a collection leaves out is named, and too much of it is an error, also of a small one", () => {
+  const leftOut = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ where: `${i}.png`, reason: "no caption: none" }));
+  for (const [count, usable, rate] of [
+    [20, 5, 0.2],
+    [0, 0, 0],
+    [200, 800, 0.2],
+  ] as const) {
+    const log = new SkipLog(newPath(), limit(rate));
+    log.leftOut(leftOut(count), usable, "Mend them");
+    assert.equal(log.summary.count, count);
+  }
+  for (const [count, usable, rate] of [
+    [60, 20, 0.2],
+    [21, 9, 0.2],
+    [1, 50, 0],
+    [201, 799, 0.2],
+  ] as const) {
+    const path = newPath();
+    const log = new SkipLog(path, limit(rate));
+    assert.throws(() => log.leftOut(leftOut(count), usable, "Mend them"), {
+      name: "ClipsmithError",
+      message: new RegExp(
+        `^Training did not begin: ${count} of the [\\d,]+ entries of its collections \\([\\d.]+ %\\) ` +
+          "cannot be used, more than the .*: no caption \\(0\\.png\\)\n.*Mend them, or allow for more\\.$",
+        "s",
+      ),
+    });
+    assert.equal(linesOf(path).length, count);
+    // Gone on with, each is still one; and whoever read the collection has told of them.
+    const resumed = new SkipLog(path, limit(0.9));
+    resumed.leftOut(leftOut(count), usable, "Mend them");
+    assert.equal(linesOf(path).length, count);
+    assert.deepEqual(resumed.news(), []);
+  }
+});

@@ -30,6 +30,8 @@ const FIRST = 10;
 const LEAST_ENTRIES = 100;
 /** ... and by about this many of the last ones: what goes wrong late counts as what does early. */
 const LAST_ENTRIES = 1000;
+/** Lines of the file that are written together. */
+const LINES_AT_ONCE = 10_000;
 
 /**
  * Keeps account of what cannot be used: counts by cause, and a file with a line for each,
@@ -40,8 +42,7 @@ export class SkipLog {
   readonly #limit: SkipLimit;
   readonly #writes: boolean;
   readonly #known: Set<string>;
-  readonly #causes = new Map<string, number>();
-  readonly #first: Skipped[] = [];
+  readonly #counts = new SkipCounts();
   /** Entries of late, and those skipped among them. */
   #entries = 0;
   #skipped = 0;
@@ -62,15 +63,14 @@ export class SkipLog {
   }
 
   get summary(): SkippedSummary {
-    const causes = new Map([...this.#causes].sort(([, a], [, b]) => b - a));
-    return { count: this.#known.size, causes, first: this.#first };
+    return this.#counts.summary;
   }
 
   /** What to tell since it was last asked: the first ones each, and then sums, ever more seldom. */
   news(): string[] {
     const from = this.#told;
     this.#told = this.#known.size;
-    const named = this.#first
+    const named = this.summary.first
       .slice(from)
       .map(({ where, reason }) =>
         reason.includes(where) ? `Skipped a picture. ${reason}` : `Skipped ${where}: ${reason}`,
@@ -91,14 +91,10 @@ export class SkipLog {
    *
    * @throws ClipsmithError when too many are skipped, or the file cannot be written
    */
-  skip({ where, reason }: Skipped, lost = 1): void {
-    if (!this.#known.has(where)) {
-      this.#note({ where, reason });
-      if (this.#writes) this.#write({ where, reason });
-    }
+  skip(skipped: Skipped, lost = 1): void {
+    this.#record([skipped]);
     this.#count(lost, lost);
     if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#limit.rate * this.#entries) {
-      const percent = (rate: number) => `${Number((100 * rate).toPrecision(3))} %`;
       const { work, rate, option, remedy } = this.#limit;
       throw new ClipsmithError(
         `${work} stopped: ${percent(this.#skipped / this.#entries)} of the last samples could not be ` +
@@ -109,10 +105,42 @@ export class SkipLog {
     }
   }
 
-  #write({ where, reason }: Skipped): void {
-    const line = `${JSON.stringify({ where, reason, cause: causeOf(reason) })}\n`;
+  /**
+   * What a collection that is read beforehand leaves out, beside its `usable` entries. It is no news: whoever
+   * reads a collection tells of it.
+   *
+   * @param mend what to do about it: the beginning of a sentence
+   * @throws ClipsmithError when it is too much: more than the rate of all, or of a hundred if there are
+   *   fewer; and when the file cannot be written
+   */
+  leftOut(skipped: readonly Skipped[], usable: number, mend: string): void {
+    for (let at = 0; at < skipped.length; at += LINES_AT_ONCE) {
+      this.#record(skipped.slice(at, at + LINES_AT_ONCE));
+    }
+    this.#told = this.#known.size;
+    const entries = skipped.length + usable;
+    const { work, rate, option, remedy } = this.#limit;
+    if (skipped.length <= rate * Math.max(entries, LEAST_ENTRIES)) return;
+    const [left, all] = [skipped.length, entries].map((count) => count.toLocaleString("en"));
+    throw new ClipsmithError(
+      `${work} did not begin: ${left} of the ${all} entries of its collections ` +
+        `(${percent(skipped.length / entries)}) cannot be used, more than the ${percent(rate)} of ` +
+        `${option}:\n${causeLines(countSkipped(skipped)).join("\n")}\n` +
+        `${this.#path} names them. ${mend}, or ${remedy}.`,
+    );
+  }
+
+  /** Writes down those that are not known yet. */
+  #record(skipped: readonly Skipped[]): void {
+    let lines = "";
+    for (const { where, reason } of skipped) {
+      if (this.#known.has(where)) continue;
+      this.#note({ where, reason });
+      lines += `${JSON.stringify({ where, reason, cause: causeOf(reason) })}\n`;
+    }
+    if (lines === "" || !this.#writes) return;
     try {
-      appendFileSync(this.#path, line);
+      appendFileSync(this.#path, lines);
     } catch (cause) {
       throw new ClipsmithError(`Cannot write ${this.#path}: ${messageOf(cause)}.`, { cause });
     }
@@ -120,9 +148,7 @@ export class SkipLog {
 
   #note(skipped: Skipped): void {
     this.#known.add(skipped.where);
-    const cause = causeOf(skipped.reason);
-    this.#causes.set(cause, (this.#causes.get(cause) ?? 0) + 1);
-    if (this.#first.length < FIRST) this.#first.push(skipped);
+    this.#counts.add(skipped);
   }
 
   #count(entries: number, skipped: number): void {
@@ -135,6 +161,32 @@ export class SkipLog {
   }
 }
 
+/** Counts what is left out, by cause. */
+export class SkipCounts {
+  #count = 0;
+  readonly #causes = new Map<string, number>();
+  readonly #first: Skipped[] = [];
+
+  add(skipped: Skipped): void {
+    const cause = causeOf(skipped.reason);
+    this.#count++;
+    this.#causes.set(cause, (this.#causes.get(cause) ?? 0) + 1);
+    if (this.#first.length < FIRST) this.#first.push(skipped);
+  }
+
+  get summary(): SkippedSummary {
+    const causes = new Map([...this.#causes].sort(([, a], [, b]) => b - a));
+    return { count: this.#count, causes, first: this.#first };
+  }
+}
+
+/** The summary of all of these. */
+export function countSkipped(skipped: readonly Skipped[]): SkippedSummary {
+  const counts = new SkipCounts();
+  for (const one of skipped) counts.add(one);
+  return counts.summary;
+}
+
 /** A line for each of the commonest causes: how often, what, and an example. */
 export function causeLines({ causes, first }: SkippedSummary): string[] {
   const lines = [...causes].slice(0, FIRST).map(([cause, count]) => {
@@ -144,6 +196,10 @@ export function causeLines({ causes, first }: SkippedSummary): string[] {
   });
   const more = causes.size - lines.length;
   return more > 0 ? [...lines, `  ... and ${more.toLocaleString("en")} more causes`] : lines;
+}
+
+function percent(rate: number): string {
+  return `${Number((100 * rate).toPrecision(3))} %`;
 }
 
 function causeOf(reason: string): string {

@@ -73,7 +73,7 @@ test("what stops a stream stops it from a thread, too, in its turn", async () =>
   const stream = openStreamAhead({ sources: [await openSource(path)], seed: 1 }, 8);
   await assert.rejects(take(stream, 9), {
     name: "ClipsmithError",
-    message: /none\.tar gave no sample in a whole pass over its shard\. .*: no caption/,
+    message: /none\.tar gave no sample in a whole pass over its shard\.\n.*: no caption/,
   });
   await assert.rejects(stream.next(), { name: "ClipsmithError" });
   await stream.close();

@@ -15,7 +15,7 @@ import { runFiles } from "./run-folder.js";
 import { groupsOf, type RunStart } from "./run-start.js";
 import { type RunState, runStateSchema } from "./run-state.js";
 import { RunValidation } from "./run-validation.js";
-import { checkSources } from "./sources.js";
+import { checkSources, type LeftOut } from "./sources.js";
 import type { NewRun } from "./start-run.js";
 import { TrainingStep } from "./step.js";
 import { Validation } from "./validation.js";
@@ -24,6 +24,7 @@ import { Validation } from "./validation.js";
 export interface RunData {
   readonly sources: readonly StreamSource[];
   readonly held: readonly SourceSample[] | undefined;
+  readonly leftOut: LeftOut;
 }
 
 export interface RunPartsOptions extends Pick<NewRun, "parts"> {
@@ -46,10 +47,14 @@ export interface RunParts {
   readonly step: TrainingStep;
 }
 
-/** Makes the parts of a run as its options want them. */
+/**
+ * Makes the parts of a run as its options want them.
+ *
+ * @throws ClipsmithError when too much of the data is left out
+ */
 export async function openParts(
   start: RunStart,
-  { sources, held }: RunData,
+  { sources, held, leftOut }: RunData,
   { out, parts, runtime, communicator = solo() }: RunPartsOptions,
 ): Promise<RunParts> {
   const { config, training, batchSize, totalSteps, checkpoint, configuration } = start;
@@ -73,6 +78,8 @@ export async function openParts(
     },
     communicator.rank === 0,
   );
+  const mend = `Mend them and ${checkpoint ? "go on by --resume" : "start anew by --overwrite"}`;
+  skipped.leftOut(leftOut.skipped, leftOut.usable, mend);
   const batches = openBatches(start, clip, sources, state, skipped, communicator);
   const step = await compileStep(start, clip, groups, communicator, runtime);
   return { clip, groups, state, held, skipped, batches, step };

@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import type { Sample, SampleSource, Skipped, SourceSample } from "../data/index.js";
+import {
+  openSource,
+  type Sample,
+  type SampleSource,
+  type Skipped,
+  type SourceSample,
+} from "../data/index.js";
 import { loadModel } from "../model/index.js";
 import type { TrainingOptions } from "./options.js";
 import { runFiles } from "./run-folder.js";
@@ -145,6 +151,33 @@ test("a shard that cannot be read is counted, and the others are learnt from", a
   assert.ok(finished);
   assert.deepEqual([...skipped.causes], [["cut off", 1]]);
   assert.deepEqual(skipped.first, [{ where: "shard 1", reason: "cut off" }]);
+});
+
+test("what a folder leaves out is named once and counted, and too much of it is learnt from never", async () => {
+  const folder = join(root, "uncaptioned");
+  await cp(join(root, "pictures"), folder, { recursive: true });
+  for (const [i, { captions }] of samples.entries()) {
+    const [caption] = captions;
+    await cp(samples[i]!.picture, join(folder, `${i}.png`));
+    await writeFile(join(folder, `${i}.txt`), `${caption}`);
+  }
+  await writeFile(join(folder, "lonely.txt"), "no picture");
+  const out = newFolder();
+  const causes = ["no .txt file of captions beside the picture", "no picture beside the .txt file"];
+  for (const resume of [false, true]) {
+    const { skipped } = await run(out, [await openSource(folder)], { steps: 3 }, { resume });
+    assert.equal(skipped.count, samples.length + 1);
+    assert.deepEqual([...skipped.causes.keys()], causes);
+    assert.equal(skippedOf(out).length, samples.length + 1);
+    assert.ok(skippedOf(out).some(({ where }) => where === join(folder, "lonely.txt")));
+  }
+  const strict = newFolder();
+  await assert.rejects(run(strict, [await openSource(folder)], { maxSkippedRate: 0 }), {
+    name: "ClipsmithError",
+    message: /^Training did not begin: .*training\.maxSkippedRate.*start anew by --overwrite, or/s,
+  });
+  assert.equal(skippedOf(strict).length, samples.length + 1);
+  assert.ok(!existsSync(join(strict, runFiles.metrics)));
 });
 
 test("too many bad samples stop the run with a checkpoint, and the cause", async () => {

@@ -1,6 +1,7 @@
 import {
   inMemory,
   isInMemory,
+  type Skipped,
   type SourceSample,
   type StreamSource,
   takePart,
@@ -37,6 +38,21 @@ export function checkSources(
 /** A source's samples, where they have been read already. */
 export function known(source: StreamSource): StreamSource {
   return isInMemory(source) ? source : (inMemory(source)?.samples ?? source);
+}
+
+/** What sources that are read beforehand leave out, and how many samples they have. */
+export interface LeftOut {
+  readonly skipped: readonly Skipped[];
+  readonly usable: number;
+}
+
+/** What is left out of sources that have been read already; of others, their streams tell. */
+export function leftOutOf(sources: readonly StreamSource[]): LeftOut {
+  const read = sources.flatMap((source) => (isInMemory(source) ? [] : (inMemory(source) ?? [])));
+  return {
+    skipped: read.flatMap(({ skipped }) => skipped),
+    usable: read.reduce((sum, { samples }) => sum + samples.length, 0),
+  };
 }
 
 /** What to validate on, if anything. */

@@ -9,7 +9,7 @@ import { makeFolder } from "./run-folder.js";
 import { RunLock } from "./run-lock.js";
 import { openParts } from "./run-parts.js";
 import type { RunStart } from "./run-start.js";
-import { checkSources, heldSamples, known, learntFrom } from "./sources.js";
+import { checkSources, heldSamples, known, learntFrom, leftOutOf } from "./sources.js";
 import { type NewRun, startRun } from "./start-run.js";
 import { survey } from "./survey.js";
 
@@ -72,7 +72,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const { config, training, checkpoint } = start;
     held ??= await heldSamples(sources, training, options.validation);
     if (leads) options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
-    const parts = await openParts(start, { sources: learntFrom(sources, training), held }, options);
+    const runData = { sources: learntFrom(sources, training), held, leftOut: leftOutOf(given) };
+    const parts = await openParts(start, runData, options);
     const result = await new Run(start, parts, options, lock).train();
     await communicator.barrier();
     return result;
