@@ -33,6 +33,15 @@ test("the nearest option is suggested for an unknown one, at every depth", () =>
   });
 });
 
+test("what every object has is no option", () => {
+  for (const name of ["__proto__", "constructor", "toString"]) {
+    const options = { encoder: JSON.parse(`{ "heads": 2, "${name}": 1 }`) };
+    assert.throws(() => parseOptions(schema, options, "model"), {
+      message: `model: encoder: there is no option "${name}"`,
+    });
+  }
+});
+
 test("all problems are told at once, with their paths", () => {
   assert.throws(
     () => parseOptions(schema, { depth: 0.5, encoder: { heads: "8" }, zebra: 1 }, "config.json"),

@@ -84,7 +84,7 @@ function optionAt(schema: z.ZodObject, options: unknown, path: readonly Property
 
 /** Where an option of that very name is, at any depth. */
 function pathWithin(schema: z.ZodObject, name: string): string[] | undefined {
-  if (name in schema.shape) return [name];
+  if (Object.hasOwn(schema.shape, name)) return [name];
   for (const [outer, inner] of Object.entries(schema.shape)) {
     const type = optionType(inner as z.ZodType);
     const path = type instanceof z.ZodObject ? pathWithin(type, name) : undefined;
