@@ -74,6 +74,23 @@ function last(history: readonly MetricsRow[], name: string): number | undefined 
   return typeof value === "number" ? value : undefined;
 }
 
+/** The mean of a figure over all rows that have it. */
+function mean(history: readonly MetricsRow[], name: string): number | undefined {
+  const values = history.map((row) => row[name]).filter((value) => typeof value === "number");
+  return values.length > 0
+    ? values.reduce((sum, value) => sum + value, 0) / values.length
+    : undefined;
+}
+
+/** The mean of a speed over the time that was spent, which is that of its inverse over steps. */
+function meanSpeed(history: readonly MetricsRow[], name: string): number | undefined {
+  const slowness = history.flatMap((row) =>
+    typeof row[name] === "number" ? [{ [name]: 1 / row[name] }] : [],
+  );
+  const value = mean(slowness, name);
+  return value && 1 / value;
+}
+
 function facts({ history, totalSteps }: ReportData): (readonly [string, string])[] {
   const of = totalSteps === undefined ? "" : ` of ${totalSteps.toLocaleString("en")}`;
   const best = (name: string) =>
@@ -82,17 +99,18 @@ function facts({ history, totalSteps }: ReportData): (readonly [string, string])
       return typeof value === "number" ? Math.max(most, value) : most;
     }, Number.NEGATIVE_INFINITY);
   const recall = "validation.textToImage.r10";
-  const figures: [string, string, (value: number) => string][] = [
+  type Figure = typeof last;
+  const figures: [string, string, (value: number) => string, Figure?][] = [
     ["Step", "step", (step) => `${step.toLocaleString("en")}${of}`],
     ["Loss", "loss", short],
     ["Validation loss", "validation.loss", short],
     ["Text to image R@10", recall, (value) => `${percent(value)}, best ${percent(best(recall))}`],
-    ["Samples a second", "samplesPerSecond", short],
-    ["Waiting for data", "dataWaitSeconds", (value) => `${seconds(value)} a step`],
+    ["Samples a second", "samplesPerSecond", (value) => `${short(value)} on average`, meanSpeed],
+    ["Waiting for data", "dataWaitSeconds", (value) => `${seconds(value)} a step`, mean],
     ["Memory", "rssMB", (value) => `${(value / 1000).toFixed(2)} GB`],
   ];
-  return figures.flatMap(([label, name, format]) => {
-    const value = last(history, name);
+  return figures.flatMap(([label, name, format, of = last]) => {
+    const value = of(history, name);
     return value === undefined ? [] : [[label, format(value)] as const];
   });
 }
