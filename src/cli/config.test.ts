@@ -126,7 +126,8 @@ test("a run is validated on another collection, and remembers it", async () => {
   const { validation, training } = parse(await ok("config", out));
   assert.equal(validation, photos);
   assert.deepEqual(training.validation, { samples: 2000 });
-  // Resumed, it asks for the same.
-  const resumed = await clipsmith("train", photos, "--out", out, "--resume");
-  assert.match(resumed.stderr, /validation needs samples: .* --validation COLLECTION/);
+  // Resumed, it knows both.
+  const told = await ok("train", "--out", out, "--resume");
+  assert.equal(told.match(/6 pictures with 6 captions\./g)?.length, 2, told);
+  assert.match(told, /had been taken before/);
 });

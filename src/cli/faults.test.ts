@@ -102,7 +102,7 @@ test("a full disk stops a run, says how to go on, and costs no checkpoint", {
     stderr,
     /No room for .*step-\d{8}: it needs \d+ bytes, and \d+ are free on that disk/,
   );
-  const kept = `that of step ${latest!.step} is saved. Go on with:\n  clipsmith train ${collection} --out ${run} --resume\n`;
+  const kept = `the checkpoint of step ${latest!.step} is saved. Go on with:\n  clipsmith train ${collection} --out ${run} --resume\n`;
   assert.ok(stderr.includes(kept), stderr);
   assert.equal((await latestCheckpoint(checkpoints)).latest?.step, latest!.step);
   assert.equal((await resume(run)).code, 0);

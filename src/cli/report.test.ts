@@ -79,7 +79,7 @@ test("a training is watched while it runs, and its process ends with it", async 
   const run = join(folder, "watched");
   const args = ["train", collection, "--out", run, "--minutes", "60", ...tinyModel];
   const running = start([...args, "--watch", "--port", "0"]);
-  const [, url] = await running.output(/^Watch it at (\S+)\.$/m);
+  const [, url] = await running.output(/^Watch it at (\S+)$/m);
   await untilStep(running, run, 5);
   const live = (await (await fetch(`${url}/api/report`)).json()) as ReportData;
   assert.ok(live.history.length >= 5);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -56,4 +56,15 @@ test("what a run has may be said again", async () => {
     assert.equal(code, 0, stderr);
     assert.match(stdout, /had been taken before/);
   }
+});
+
+test("a run that has ended is not made longer, and says what is to be done instead", async () => {
+  const path = join(run, "training.json");
+  const before = readFileSync(path, "utf8");
+  writeFileSync(path, before.replace('"steps": 2', '"steps": 30'));
+  const { code, stdout, stderr } = await resume();
+  writeFileSync(path, before);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /steps was 2 and is 30\.\n.*keeps its 2 steps.* by --init .*run\.\n/);
+  assert.match(stdout, /All 2 steps had been taken before/);
 });

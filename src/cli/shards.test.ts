@@ -40,7 +40,10 @@ test("shards and a folder train one model, and a stop changes nothing", async ()
   assert.equal(code, 0, stderr);
   assert.match(stdout, /tar: 2 shards\.\n.*photos: 12 pictures with 12 captions\.\n/);
   assert.match(stdout, /^Skipped 2:\n {2}.*bad-\d.*: .*not a picture/m);
-  assert.ok(stdout.includes(`clipsmith index ${whole} COLLECTION`), stdout);
+  assert.ok(
+    stdout.includes(`clipsmith index ${whole} '${join(shards, "{00000,00001}.tar")}' ${photos}\n`),
+    stdout,
+  );
   const skipped = readFileSync(join(whole, "skipped.jsonl"), "utf8").trim().split("\n");
   const where = skipped.map((line) => (JSON.parse(line) as { where: string }).where);
   assert.deepEqual(where.map((path) => basename(path)).toSorted(), ["bad-0", "bad-1"]);
@@ -67,7 +70,7 @@ test("weights that don't fit the collections are refused", async () => {
   const args = ["train", shards, "--weights", "1,2", "--out", run, ...settings];
   const { code, stderr } = await clipsmith(...args);
   assert.equal(code, 1);
-  assert.match(stderr, /sourceWeights has 2 weights, but there are 1 sources: give one for each/);
+  assert.match(stderr, /sourceWeights has 2 weights for 1 source: give one for each/);
   const { stderr: unreadable } = await clipsmith("train", shards, "--weights", "1,x");
   assert.match(unreadable, /It is not a number/);
 });

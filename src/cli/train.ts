@@ -16,6 +16,7 @@ import {
   readCollections,
   rememberCollections,
   resumeCommand,
+  withoutQuery,
 } from "./run-folder.js";
 import { stopOnSignals } from "./signals.js";
 import type { SettingsFlags } from "./train-settings.js";
@@ -41,7 +42,7 @@ export function trainCommand(): Command {
       "[collections...]",
       "folder of pictures, each with a .txt file of captions beside it; or a .csv, .tsv or .jsonl list; or " +
         ".tar or .parquet files, or a folder of them, on disk, at https:// or s3://; or several of these; " +
-        "default: those of --config",
+        "default: those of --config, or of the run that is resumed",
     )
     .option("--out <run>", "folder for the model; default: runs/NAME OF THE COLLECTION")
     .option(
@@ -144,15 +145,17 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   const runtime = await checkRuntime(flags);
   const [{ runFiles, StoppedRunError, train }, { checkResumedSettings, newRunSettings }] =
     await Promise.all([import("../train/index.js"), import("./train-settings.js")]);
-  const { data = [], out: folder, validation, ...settings } = await newRunSettings(flags);
-  const collections = named.length > 0 ? named : [data].flat();
-  const [collection] = collections;
-  if (collection === undefined) {
+  const { data = [], out: folder, ...asked } = await newRunSettings(flags);
+  const given = named.length > 0 ? named : [data].flat();
+  const out = folder ?? (given[0] && join("runs", collectionName(given[0])));
+  const known = resume && out !== undefined ? readCollections(out) : {};
+  const collections = given.length > 0 ? given : (known.trained ?? []).map(({ path }) => path);
+  if (out === undefined || collections.length === 0) {
     throw new ClipsmithError(
       "Which pictures? Name their collection, as in `clipsmith train photos`, or as `data` in the file of --config.",
     );
   }
-  const out = folder ?? join("runs", collectionName(collection));
+  const { validation = known.validated?.path, ...settings } = asked;
   if (resume) await checkResumedSettings(out, flags);
 
   const page = flags.watch && leads ? await watchRun(out, flags.port) : undefined;
@@ -160,9 +163,9 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     "Stopping after this step, with a checkpoint. Once more ends at once.",
   );
   const { sources, found } = await openCollections(collections);
-  const before = readCollections(out).trained ?? [];
-  for (const [i, now] of resume ? found.entries() : []) {
-    const change = before[i] && changeOf(before[i], now);
+  for (const [i, now] of found.entries()) {
+    const before = known.trained?.[i];
+    const change = before && changeOf(before, now);
     if (change) warn(change);
   }
   const held = validation === undefined ? undefined : await openCollections([validation], true);
@@ -186,7 +189,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
       const { parameterCount } = new CLIP(config.clip);
       print(`A model of ${counted(parameterCount, "parameter")}, to be written to ${out}.`);
       if (step > 0) print(`Going on after step ${step}.`);
-      if (page) print(`Watch it at ${page}.`);
+      if (page) print(`Watch it at ${page}`);
     },
   }).catch((error: unknown) => {
     if (!(error instanceof StoppedRunError)) throw error;
@@ -212,7 +215,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
       : `${counted(result.steps, "step")}, loss ${result.loss.toFixed(4)}, ` +
           `${result.samplesPerSecond.toPrecision(3)} samples/s.`,
     `The model is in ${out}, and ${report} shows how it got on. Make pictures searchable, and search them:`,
-    `  clipsmith index ${quote(out)} ${found[0]?.pictures === undefined ? "COLLECTION" : quote(collection)}`,
+    `  clipsmith index ${quote(out)} ${collections.map((spec) => quote(withoutQuery(spec))).join(" ")}`,
     `  clipsmith serve ${quote(out)}`,
   );
 }

@@ -62,6 +62,13 @@ export async function resumeRun(
   }
   const counted = training.epochs !== undefined && state.totalSteps === undefined;
   const samples = state.batchSize && !counted ? 0 : await countSamples(training, counted);
+  const { steps } = training;
+  if (steps !== undefined && state.totalSteps !== undefined && steps !== state.totalSteps) {
+    warnings.push(
+      `The run keeps its ${state.totalSteps} steps, by which its learning rate goes up and down. To train ` +
+        `its model on when it has ended, start another run by --init ${folder}.`,
+    );
+  }
   const batchSize = state.batchSize ?? Math.min(training.batchSize, samples);
   const totalSteps = state.totalSteps ?? stepsOf(training, batchSize, samples);
   const weights = startingWeights(clip, training, batchSize);

@@ -287,7 +287,9 @@ export class Run {
     const { savedStep } = this.#checkpoints;
     return new StoppedRunError(
       `${error.message} Training stopped after step ${step}; ` +
-        (savedStep === 0 ? "nothing was saved yet." : `that of step ${savedStep} is saved.`),
+        (savedStep === 0
+          ? "nothing was saved yet."
+          : `the checkpoint of step ${savedStep} is saved.`),
       { cause: error },
     );
   }

@@ -28,9 +28,9 @@ export function checkSources(
     );
   }
   if (sourceWeights !== undefined && sourceWeights.length !== sources.length) {
+    const weights = counted(sourceWeights.length, "weight");
     throw new ClipsmithError(
-      `training.sourceWeights has ${sourceWeights.length} weights, but there are ${sources.length} ` +
-        "sources: give one for each.",
+      `training.sourceWeights has ${weights} for ${counted(sources.length, "source")}: give one for each.`,
     );
   }
 }
@@ -53,6 +53,10 @@ export function leftOutOf(sources: readonly StreamSource[]): LeftOut {
     skipped: read.flatMap(({ skipped }) => skipped),
     usable: read.reduce((sum, { samples }) => sum + samples.length, 0),
   };
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** What to validate on, if anything. */
