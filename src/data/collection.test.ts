@@ -5,6 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { after, before, test } from "node:test";
 import { ClipsmithError } from "../util/errors.js";
 import { readCollection } from "./collection.js";
+import { NOT_UTF8 } from "./decode-text.js";
 
 let root: string;
 before(async () => {
@@ -13,7 +14,7 @@ before(async () => {
 after(() => rm(root, { recursive: true, force: true }));
 
 /** Writes the files of a new folder; pictures are empty, since collections don't decode. */
-async function folder(name: string, files: Record<string, string>): Promise<string> {
+async function folder(name: string, files: Record<string, string | Buffer>): Promise<string> {
   const path = join(root, name);
   for (const [file, text] of Object.entries(files)) {
     await mkdir(dirname(join(path, file)), { recursive: true });
@@ -35,7 +36,7 @@ async function read(source: string, base = source) {
   };
 }
 
-async function readList(name: string, text: string, pictures = ["a.png", "b.png"]) {
+async function readList(name: string, text: string | Buffer, pictures = ["a.png", "b.png"]) {
   const files = Object.fromEntries(pictures.map((picture) => [picture, ""]));
   const path = await folder(`list-${name}`, { ...files, [name]: text });
   return read(join(path, name), path);
@@ -74,6 +75,71 @@ test("a folder: captions beside pictures, subfolders, odd names, sorted", async 
       ["sub/lonely.svg", "no .txt file of captions beside the picture"],
     ],
   });
+});
+
+test("captions are UTF-8, or UTF-16 that says so, and nothing else is learnt", async () => {
+  const latin1 = (text: string) => Buffer.from(text, "latin1");
+  const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, "utf16le");
+  const path = await folder("encodings", {
+    "a.png": "",
+    "a.txt": utf16("une bête\r\n夏の猫\r\n"),
+    "b.png": "",
+    "b.txt": utf16("big 猫").swap16(),
+    "c.png": "",
+    "c.txt": latin1("un café"),
+    "d.png": "",
+    "d.txt": utf16("no mark").subarray(2),
+  });
+  assert.deepEqual(await read(path), {
+    samples: [
+      ["a.png", ["une bête", "夏の猫"]],
+      ["b.png", ["big 猫"]],
+    ],
+    skipped: [
+      ["c.png", NOT_UTF8],
+      ["d.png", NOT_UTF8],
+    ],
+  });
+  const rows = "path,caption\na.png,ascii\nb.png,été\n";
+  for (const [name, text] of [
+    ["latin1.csv", latin1(rows)],
+    [
+      "latin1.jsonl",
+      latin1(
+        '{"path": "skipped"}\n{"path": "a.png", "text": "ascii"}\n{"path": "b.png", "text": "é"}',
+      ),
+    ],
+  ] as const) {
+    const { samples, skipped } = await readList(name, text);
+    assert.deepEqual(samples, [["a.png", ["ascii"]]], name);
+    assert.deepEqual(skipped.at(-1), [`${name}:3`, NOT_UTF8], name);
+  }
+  for (const [name, text] of [
+    ["utf16.csv", utf16(rows)],
+    ["utf8.csv", Buffer.from(`\ufeff${rows}`)],
+    [
+      "utf16.jsonl",
+      utf16('{"path": "a.png", "text": "ascii"}\r\n{"path": "b.png", "text": "été"}'),
+    ],
+  ] as const) {
+    const { samples, skipped } = await readList(name, text);
+    assert.deepEqual(
+      samples,
+      [
+        ["a.png", ["ascii"]],
+        ["b.png", ["été"]],
+      ],
+      name,
+    );
+    assert.deepEqual(skipped, [], name);
+  }
+});
+
+test("a folder: one that is named like a picture is none", async () => {
+  const files = { "a.png": "", "a.txt": "a", "dir.jpg/readme.md": "", "dir.txt": "a folder" };
+  assert.deepEqual((await read(await folder("named-like-a-picture", files))).skipped, [
+    ["dir.txt", "the picture is a folder: dir.jpg"],
+  ]);
 });
 
 test("a folder: where there are no captions, the names of the subfolders are", async () => {

@@ -3,6 +3,7 @@ import { basename, dirname, extname, join, parse, resolve } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { CAPTION_COLUMNS, captionLines, isAddress, isCaption } from "./captions.js";
 import { mapConcurrently } from "./concurrent.js";
+import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
 import type { Sample, Skipped } from "./sample.js";
 
@@ -40,7 +41,8 @@ interface Found {
 /**
  * Reads a collection of captioned pictures. `source` is one of
  * - a folder, searched with its subfolders for pictures (jpg, jpeg, png, webp, gif, avif, tiff, tif,
- *   svg), each with a `.txt` file of the same base name beside it, whose non-empty lines are captions.
+ *   svg), each with a `.txt` file of the same base name beside it, whose non-empty lines are captions, in UTF-8 or
+ *   in UTF-16 with a byte order mark.
  *   A folder with a list named metadata.jsonl, metadata.csv (Hugging Face's imagefolder),
  *   captions.jsonl, captions.csv or captions.tsv is read by that list instead. Names that start with
  *   a dot are passed over. Where no picture has captions and all lie in subfolders, two or more, a
@@ -189,9 +191,9 @@ async function readFolder(folder: string, found: Found): Promise<void> {
   for (const name of files) {
     if (extname(name).toLowerCase() === ".txt") captionFiles.set(stem(name), name);
   }
-  const pictures = files.filter((name) =>
-    PICTURE_EXTENSIONS.includes(extname(name).slice(1).toLowerCase()),
-  );
+  const isPicture = (name: string) =>
+    PICTURE_EXTENSIONS.includes(extname(name).slice(1).toLowerCase());
+  const pictures = files.filter(isPicture);
   const skip = (name: string, reason: string) =>
     found.skipped.push({ where: join(folder, name), reason });
   const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, async (name) => {
@@ -200,7 +202,9 @@ async function readFolder(folder: string, found: Found): Promise<void> {
       return found.captionless ? [] : NO_CAPTIONS;
     }
     try {
-      const kept = captionLines(await readFile(join(folder, file), "utf8"));
+      const text = decodeText(await readFile(join(folder, file)));
+      if (text === undefined) return found.captionless ? [] : NOT_UTF8;
+      const kept = captionLines(text);
       return kept.length > 0 || found.captionless ? kept : "the .txt file of captions is empty";
     } catch (error) {
       return `the .txt file of captions cannot be read: ${messageOf(error)}`;
@@ -212,8 +216,11 @@ async function readFolder(folder: string, found: Found): Promise<void> {
     else addCaptions(found, join(folder, name), lines);
   });
   const stems = new Set(pictures.map(stem));
+  const odd = new Map(folders.filter(isPicture).map((name) => [stem(name), name]));
   for (const [name, file] of captionFiles) {
-    if (!stems.has(name)) skip(file, "no picture beside the .txt file");
+    if (stems.has(name)) continue;
+    const other = odd.get(name);
+    skip(file, other ? `the picture is a folder: ${other}` : "no picture beside the .txt file");
   }
 
   for (const name of folders) await readFolder(join(folder, name), found);

@@ -1,8 +1,10 @@
 import { createReadStream } from "node:fs";
 import { extname } from "node:path";
+import { Readable } from "node:stream";
 import { parse } from "csv-parse";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, firstOf } from "./captions.js";
+import { decodeText, NOT_UTF8, utf8Bytes } from "./decode-text.js";
 
 /** Extensions of the lists that {@link readList} understands. */
 export const LIST_EXTENSIONS = [".csv", ".tsv", ".jsonl"] as const;
@@ -20,8 +22,8 @@ type Fields =
   | { readonly line: number; readonly problem: string };
 
 /**
- * Reads a list of pictures and captions row by row, without holding the file in memory. CSV and TSV
- * need a header; in JSONL each line is an object, whose caption may be an array of captions.
+ * Reads a list of pictures and captions row by row, without holding the file in memory. It is UTF-8, or
+ * UTF-16 with a byte order mark. CSV and TSV need a header; in JSONL each line is an object, whose caption may be an array of captions.
  *
  * @param captionless whether captions, and their column, may be missing
  * @throws ClipsmithError when the list has no column of pictures or none of captions.
@@ -85,7 +87,8 @@ function orList(names: readonly string[]): string {
 
 async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fields> {
   const parser = parse({
-    bom: true,
+    // Bytes, a letter each: whether they are UTF-8 is seen row by row.
+    encoding: "latin1",
     delimiter: await delimiterOf(path),
     info: true,
     // Mixed line ends are common in files edited on two systems.
@@ -102,7 +105,7 @@ async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fiel
         ? "malformed row: a quote is opened and not closed again, so nothing after it could be read"
         : `malformed row: ${error.message}`;
   });
-  const input = createReadStream(path);
+  const input = Readable.from(utf8Bytes(createReadStream(path)), { objectMode: false });
   // pipe() does not pass errors on.
   input.on("error", (error) => parser.destroy(error));
   input.pipe(parser);
@@ -119,10 +122,13 @@ async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fiel
       line = info.lines + 1;
       if (record.every((cell) => cell.trim() === "")) continue;
       if (header === undefined) {
-        header = record.map(columnName);
+        header = record.map((cell) => columnName(Buffer.from(cell, "latin1").toString()));
         check(header);
       } else if (record.length === header.length) {
-        yield { line: start, fields: new Map(header.map((name, i) => [name, record[i]])) };
+        const cells = record.map(textOf);
+        yield cells.includes(undefined)
+          ? { line: start, problem: NOT_UTF8 }
+          : { line: start, fields: new Map(header.map((name, i) => [name, cells[i]])) };
       } else {
         const problem = `malformed row: it has ${record.length} fields, the header ${header.length}`;
         yield { line: start, problem };
@@ -134,10 +140,16 @@ async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fiel
   if (failure !== undefined) yield { line, problem: failure };
 }
 
+/** Text out of a cell that has a letter for each byte. */
+function textOf(cell: string): string | undefined {
+  return /^[ -~\t\r\n]*$/.test(cell) ? cell : decodeText(Buffer.from(cell, "latin1"));
+}
+
 /** Tab for .tsv; for .csv whichever of comma, tab and semicolon is most frequent in the header. */
 async function delimiterOf(path: string): Promise<string> {
   if (path.toLowerCase().endsWith(".tsv")) return "\t";
-  for await (const { text } of lines(path)) {
+  for await (const { bytes } of lines(path)) {
+    const text = bytes.toString("latin1");
     const count = (delimiter: string) => text.split(delimiter).length;
     return [",", "\t", ";"].reduce((best, other) => (count(other) > count(best) ? other : best));
   }
@@ -146,7 +158,12 @@ async function delimiterOf(path: string): Promise<string> {
 
 async function* jsonRows(path: string, check: ColumnCheck): AsyncGenerator<Fields> {
   const columns = new Set<string>();
-  for await (const { line, text } of lines(path)) {
+  for await (const { line, bytes } of lines(path)) {
+    const text = decodeText(bytes);
+    if (text === undefined) {
+      yield { line, problem: NOT_UTF8 };
+      continue;
+    }
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -166,20 +183,27 @@ async function* jsonRows(path: string, check: ColumnCheck): AsyncGenerator<Field
 }
 
 /**
- * The lines of a UTF-8 file that are not blank. Node's readline also breaks lines at U+2028 and U+2029,
+ * The lines of a file that are not blank, as bytes. Node's readline also breaks lines at U+2028 and U+2029,
  * which JSON strings may hold.
  */
-async function* lines(path: string): AsyncGenerator<{ line: number; text: string }> {
-  const decoder = new TextDecoder(); // drops a byte order mark
+async function* lines(path: string): AsyncGenerator<{ line: number; bytes: Buffer }> {
   let line = 0;
-  let rest = "";
-  for await (const chunk of createReadStream(path)) {
-    const parts = (rest + decoder.decode(chunk as Uint8Array, { stream: true })).split("\n");
-    rest = parts.pop()!;
-    for (const text of parts) {
-      line++;
-      if (text.trim() !== "") yield { line, text };
+  /** Of the line that is not complete yet. */
+  let parts: Buffer[] = [];
+  const joined = () => {
+    const bytes = Buffer.concat(parts);
+    parts = [];
+    line++;
+    return bytes.toString("latin1").trim() === "" ? [] : [{ line, bytes }];
+  };
+  for await (const chunk of utf8Bytes(createReadStream(path))) {
+    let start = 0;
+    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
+      parts.push(chunk.subarray(start, end));
+      start = end + 1;
+      yield* joined();
     }
+    parts.push(chunk.subarray(start));
   }
-  if (rest.trim() !== "") yield { line: line + 1, text: rest };
+  yield* joined();
 }

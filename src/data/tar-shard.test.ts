@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { pack } from "tar-stream";
 import type { ByteFile } from "./byte-file.js";
+import { NOT_UTF8 } from "./decode-text.js";
 import { tarShard } from "./tar-shard.js";
 import { entriesOf, memoryFile, tableOf, tarOf } from "./testing.js";
 
@@ -97,6 +99,66 @@ test("what is wrong with a sample is said in words that can be counted", async (
       ["s.tar/9", "no caption"],
     ],
   );
+});
+
+test("links lose no picture without the reason", async () => {
+  const linked = async (...members: readonly [string, string, "file" | "link" | "symlink"][]) => {
+    const tar = pack();
+    for (const [name, content, type] of members) {
+      if (type === "file") tar.entry({ name }, content);
+      else tar.entry({ name, type, linkname: content });
+    }
+    tar.finalize();
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of tar as AsyncIterable<Uint8Array>) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  };
+  const link = "a link in the archive: make it by tar -h --hard-dereference";
+  const tar = await linked(
+    ["1.jpg", "one", "file"],
+    ["1.txt", "one", "file"],
+    ["2.jpg", "1.jpg", "link"],
+    ["2.txt", "two", "file"],
+    ["3.jpg", "/photos/3.jpg", "symlink"],
+    ["3.txt", "/photos/3.txt", "symlink"],
+    ["4.jpg", "four", "file"],
+    ["4.txt", "1.txt", "link"],
+    ["5.jpg", "five", "file"],
+    ["5.mask.png", "1.jpg", "link"],
+    ["5.txt", "five", "file"],
+  );
+  assert.deepEqual(await read(tar), [
+    ["s.tar/1", "one", ["one"]],
+    ["s.tar/2", link],
+    ["s.tar/3", link],
+    ["s.tar/4", link],
+    ["s.tar/5", "five", ["five"]],
+  ]);
+  assert.deepEqual(await read(await linked(["photos", "/photos", "symlink"])), [
+    ["s.tar", "the shard holds only links: make it by tar -h --hard-dereference"],
+  ]);
+});
+
+test("captions are UTF-8, or UTF-16 that says so, and nothing else is learnt", async () => {
+  const latin1 = Buffer.from("un café", "latin1");
+  const utf16 = Buffer.from('\ufeff{"caption": "夏の猫"}', "utf16le");
+  const tar = await tarOf([
+    ["1.jpg", "one"],
+    ["1.txt", latin1],
+    ["2.jpg", "two"],
+    ["2.json", utf16],
+    ["3.jpg", "three"],
+    ["3.txt", latin1],
+    ["3.json", '{"caption": "three"}'],
+    ["4.jpg", "four"],
+    ["4.json", Buffer.concat([Buffer.from('{"caption": "'), latin1, Buffer.from('"}')])],
+  ]);
+  assert.deepEqual(await read(tar), [
+    ["s.tar/1", NOT_UTF8],
+    ["s.tar/2", "two", ["夏の猫"]],
+    ["s.tar/3", "three", ["three"]],
+    ["s.tar/4", NOT_UTF8],
+  ]);
 });
 
 test("pictures above the limit are passed over unread", async () => {

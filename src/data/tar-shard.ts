@@ -5,6 +5,7 @@ import { messageOf } from "../util/errors.js";
 import { type ByteFile, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionLines, captionsOf, columnName, firstOf } from "./captions.js";
 import { PICTURE_EXTENSIONS } from "./collection.js";
+import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
@@ -16,9 +17,14 @@ type Member = Extract extends AsyncIterable<infer Member> ? Member : never;
 /** The neighbouring files of one key. */
 interface Group {
   readonly key: string;
-  /** By extension; of what is too large, the number of bytes. Files of no use are undefined. */
-  readonly files: Map<string, Uint8Array | number | undefined>;
+  readonly files: Map<string, Content>;
 }
+
+/** What a file holds; of what is too large, the number of bytes. Files of no use are undefined. */
+type Content = Uint8Array | number | "link" | undefined;
+
+/** A link's file may lie anywhere before it, or outside, and is not looked for. */
+const LINK = "a link in the archive: make it by tar -h --hard-dereference";
 
 /**
  * A tar file as WebDataset and img2dataset write them, gzipped or not: files of one key are neighbours,
@@ -55,10 +61,13 @@ async function* readTar(
 
   let group: Group | undefined;
   let failure: Unreadable | undefined;
+  let hasLinks = false;
   try {
     for await (const member of membersOf(file)) {
       const { key, extension } = partsOf(member.header.name);
-      if (member.header.type !== "file" || key === undefined) {
+      const isLink = isLinkType(member.header.type);
+      hasLinks ||= isLink;
+      if ((member.header.type !== "file" && !isLink) || key === undefined) {
         member.resume();
         continue;
       }
@@ -78,7 +87,14 @@ async function* readTar(
     if (failure === undefined || "captions" in entry) yield entry;
   }
   if (failure !== undefined) throw failure;
-  if (seen.size === 0) throw new Unreadable("the shard is empty");
+  if (seen.size > 0) return;
+  throw hasLinks
+    ? new Unreadable("the shard holds only links", "make it by tar -h --hard-dereference")
+    : new Unreadable("the shard is empty");
+}
+
+function isLinkType(type: Member["header"]["type"]): boolean {
+  return type === "link" || type === "symlink";
 }
 
 /** The files in a tar, each to be read before the next. */
@@ -132,13 +148,13 @@ function partsOf(path: string): { key: string | undefined; extension: string } {
   return { key: key?.replace(/^\.\//, ""), extension: extension?.toLowerCase() ?? "" };
 }
 
-/** Reads a member: what it holds, its size if that is too much, undefined if it is of no use. */
+/** Reads a member. */
 async function contentOf(
   member: Member,
   extension: string,
   maxEntryBytes: number,
-): Promise<Uint8Array | number | undefined> {
-  const { size } = member.header;
+): Promise<Content> {
+  const { size, type } = member.header;
   const useful = PICTURE_EXTENSIONS.includes(extension) || CAPTION_EXTENSIONS.includes(extension);
   const bytes = useful && size <= maxEntryBytes ? new Uint8Array(size) : undefined;
   let length = 0;
@@ -146,6 +162,7 @@ async function contentOf(
     bytes?.set(chunk, length);
     length += chunk.length;
   }
+  if (useful && isLinkType(type)) return "link";
   return bytes ?? (useful ? size : undefined);
 }
 
@@ -158,14 +175,21 @@ function sampleOf(
   const extension = PICTURE_EXTENSIONS.find((candidate) => files.has(candidate));
   if (extension === undefined) return skip(`no picture: only .${[...files.keys()].join(", .")}`);
   const picture = files.get(extension);
+  if (picture === "link") return skip(LINK);
   if (typeof picture === "number") return skip(tooLarge(picture, maxEntryBytes));
   if (picture === undefined || picture.length === 0) return skip("the picture is empty");
   let problem = "no caption";
   for (const candidate of CAPTION_EXTENSIONS) {
     const content = files.get(candidate);
+    if (content === "link") problem = LINK;
     if (!(content instanceof Uint8Array)) continue;
+    const text = decodeText(content);
+    if (text === undefined) {
+      problem = NOT_UTF8;
+      continue;
+    }
     try {
-      const captions = captionsIn(candidate, new TextDecoder().decode(content));
+      const captions = captionsIn(candidate, text);
       if (captions.length > 0) return { name: where, picture, captions };
     } catch (error) {
       problem = `the .json is not JSON: ${messageOf(error).slice(0, 120)}`;

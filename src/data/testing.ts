@@ -5,7 +5,9 @@ import type { Entry } from "./shard.js";
 import type { Shard } from "./source.js";
 
 /** A tar of these files, in order. */
-export async function tarOf(files: readonly (readonly [string, string])[]): Promise<Buffer> {
+export async function tarOf(
+  files: readonly (readonly [string, string | Buffer])[],
+): Promise<Buffer> {
   const tar = pack();
   for (const [name, content] of files) tar.entry({ name }, content);
   tar.finalize();
