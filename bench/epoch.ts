@@ -14,16 +14,19 @@ const PICTURES = 50_000;
 const BATCH = 64;
 /** Memory is compared with that after so long: caches and blocks of samples have filled. */
 const SETTLED_SECONDS = 60;
+/** It goes up and down with garbage: what is compared are medians over so long. */
+const WINDOW_SECONDS = 30;
 
 export interface EpochFigures {
   readonly pictures: number;
   readonly picturesPerSecond: number;
   /** Part of the steps' time that they waited for their batch. */
   readonly dataWait: number;
-  /** Resident memory when it had settled, and the most after that. */
+  /** Resident memory when it had settled, at the end, and the most after it had settled. */
   readonly settledMB: number;
+  readonly lastMB: number;
   readonly mostMB: number;
-  /** What the most is above the settled one, as a part of it. */
+  /** What the last is above the settled one, as a part of it. */
   readonly growth: number;
 }
 
@@ -65,27 +68,32 @@ export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigu
     }[];
     let seconds = 0;
     let waited = 0;
-    let settledMB = 0;
-    let mostMB = 0;
+    const memory: { readonly time: number; readonly rssMB: number }[] = [];
     for (const { samplesPerSecond, dataWaitSeconds, rssMB } of steps) {
       seconds += BATCH / samplesPerSecond;
       waited += dataWaitSeconds;
-      if (seconds < SETTLED_SECONDS) continue;
-      settledMB ||= rssMB;
-      mostMB = Math.max(mostMB, rssMB);
+      if (seconds >= SETTLED_SECONDS) memory.push({ time: seconds, rssMB });
     }
+    const medianOf = (from: number, to: number) => {
+      const values = memory.filter(({ time }) => time >= from && time <= to);
+      return values.map(({ rssMB }) => rssMB).toSorted((a, b) => a - b)[values.length >> 1]!;
+    };
+    const settledMB = medianOf(SETTLED_SECONDS, SETTLED_SECONDS + WINDOW_SECONDS);
+    const lastMB = medianOf(seconds - WINDOW_SECONDS, seconds);
+    const mostMB = Math.max(...memory.map(({ rssMB }) => rssMB));
     const figures = {
       pictures: (steps.length + 1) * BATCH,
       picturesPerSecond: (steps.length * BATCH) / seconds,
       dataWait: waited / seconds,
       settledMB,
+      lastMB,
       mostMB,
-      growth: mostMB / settledMB - 1,
+      growth: lastMB / settledMB - 1,
     };
     console.log(
       `${figures.pictures} pictures at ${figures.picturesPerSecond.toFixed(0)} a second: ` +
         `${(100 * figures.dataWait).toFixed(1)} % of the time waited for them; ${settledMB} MB after a ` +
-        `minute, ${mostMB} MB at most (${(100 * figures.growth).toFixed(1)} % more)`,
+        `minute, ${lastMB} MB at the end (${(100 * figures.growth).toFixed(1)} % more), ${mostMB} MB at most`,
     );
     return figures;
   } finally {
