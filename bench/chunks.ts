@@ -9,6 +9,7 @@ import { type BatchPictures, type ChunkedBatch, inMemory, type Range } from "../
 import { TrainingStep } from "../src/train/index.js";
 import { random } from "../src/util/random.js";
 import { inFreshProcess } from "./fresh-process.js";
+import { median } from "./median.js";
 
 /** The README's model, 256 wide and 4 layers deep. */
 const clip = () =>
@@ -100,7 +101,7 @@ export async function measureTimes(): Promise<{ timesUnchunked: number }> {
     const [a, b] = [await timed(whole), await timed(chunked)];
     ratios.push(b / a);
   }
-  return { timesUnchunked: ratios.toSorted((a, b) => a - b)[ROUNDS >> 1]! };
+  return { timesUnchunked: median(ratios) };
 }
 
 /**

@@ -11,6 +11,7 @@ import { mapConcurrently } from "../src/data/concurrent.js";
 import { openSource, PictureLoader } from "../src/data/index.js";
 import { type TrainingOptions, train } from "../src/train/index.js";
 import { random } from "../src/util/random.js";
+import { median } from "./median.js";
 import { writeShapes } from "./shapes/shards.js";
 
 /** Height and width of what is made, as CLIP ViT-B/32 has them. */
@@ -179,10 +180,6 @@ async function measureWaiting(steps: number): Promise<TrainingFigures> {
 
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
 /** Runs the benchmark; an option changes the number of training steps, 25, and 0 leaves them out. */

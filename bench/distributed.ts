@@ -10,6 +10,7 @@ import { initialize } from "../src/nn/index.js";
 import { TrainingStep } from "../src/train/index.js";
 import { random } from "../src/util/random.js";
 import { inFreshProcess } from "./fresh-process.js";
+import { median } from "./median.js";
 
 const RANKS = 2;
 const BATCH = 32;
@@ -33,8 +34,6 @@ const clip = () =>
     visualHeads: 4,
     visualPatchDropout: 0,
   });
-
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSource } from "../src/data/index.js";
 import { readMetrics, train } from "../src/train/index.js";
+import { median } from "./median.js";
 import { writeShapes } from "./shapes/shards.js";
 
 const PICTURES = 50_000;
@@ -75,8 +76,8 @@ export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigu
       if (seconds >= SETTLED_SECONDS) memory.push({ time: seconds, rssMB });
     }
     const medianOf = (from: number, to: number) => {
-      const values = memory.filter(({ time }) => time >= from && time <= to);
-      return values.map(({ rssMB }) => rssMB).toSorted((a, b) => a - b)[values.length >> 1]!;
+      const window = memory.filter(({ time }) => time >= from && time <= to);
+      return median(window.map(({ rssMB }) => rssMB));
     };
     const settledMB = medianOf(SETTLED_SECONDS, SETTLED_SECONDS + WINDOW_SECONDS);
     const lastMB = medianOf(seconds - WINDOW_SECONDS, seconds);

@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import { Optimizer, type OptimizerKind } from "../src/train/index.js";
 import { inFreshProcess } from "./fresh-process.js";
+import { median } from "./median.js";
 import { ThreadedCopy } from "./threaded-copy.js";
 
 /** Trained parameters: about those of x-clip's defaults, and of ViT-B/32. */
@@ -125,7 +126,7 @@ export async function benchOptimizer(): Promise<object> {
 
 function timesOf(values: readonly number[]): Times {
   return {
-    median: values.toSorted((a, b) => a - b)[values.length >> 1]!,
+    median: median(values),
     best: Math.min(...values),
   };
 }

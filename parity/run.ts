@@ -1,4 +1,4 @@
-import { type Data, graph, type Tensor } from "../src/graph/index.js";
+import { type Data, elementCount, graph, type Tensor } from "../src/graph/index.js";
 import type { Parameter } from "../src/nn/index.js";
 import { Program } from "../src/runtime/index.js";
 import { compareGradient, type Difference } from "./compare.js";
@@ -43,8 +43,7 @@ export function zeros(
 ): Map<string, Float32Array> {
   return new Map(
     [...names].map((name) => {
-      const count = parameters.get(name)!.shape.reduce((a, b) => a * b, 1);
-      return [name, new Float32Array(count)];
+      return [name, new Float32Array(elementCount(parameters.get(name)!.shape))];
     }),
   );
 }
