@@ -89,8 +89,13 @@ export function batchFeeds({
 /** As few ranges as can be of at most `chunkSize` pairs; their sizes differ by one at most. */
 export function evenChunks(batchSize: number, chunkSize: number): Range[] {
   const count = Math.ceil(batchSize / chunkSize);
-  const bound = (i: number) => Math.floor((i * batchSize) / count);
-  return Array.from({ length: count }, (_, i) => [bound(i), bound(i + 1)]);
+  return Array.from({ length: count }, (_, i) => evenPart(batchSize, i, count));
+}
+
+/** One of so many parts of so many things; their sizes differ by one at most. */
+export function evenPart(things: number, part: number, parts: number): Range {
+  const bound = (i: number) => Math.floor((i * things) / parts);
+  return [bound(part), bound(part + 1)];
 }
 
 /**

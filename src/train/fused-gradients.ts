@@ -1,12 +1,12 @@
-import { graph, input, type Tensor } from "../graph/index.js";
+import { gradientOf } from "../clip/index.js";
+import { graph, input } from "../graph/index.js";
 import { parameterGradients } from "../nn/index.js";
 import { Program } from "../runtime/index.js";
 import { type Batch, batchFeeds, type ChunkedBatch, inMemory } from "./batch.js";
+import { newValueOf, renamed } from "./graph-names.js";
 import { excludedPairs, pairMask } from "./identities.js";
 import type { Arrays, FoundLoss, LossGradients, LossGradientsOptions } from "./loss-gradients.js";
 
-const gradientOf = (name: string) => `gradient of ${name}`;
-const newValueOf = (name: string) => `new value of ${name}`;
 const termOf = (name: string) => `term ${name}`;
 
 /** A batch's loss and gradients as one program, which holds all of the batch at once. */
@@ -39,12 +39,13 @@ export class FusedGradients implements LossGradients {
     const { loss, terms, buffers } = clip.losses(inputs, { ...options.loss, excluded });
     const thawed = [...clip.parameters].filter(([name]) => !frozen?.has(name));
     const gradients = parameterGradients(loss, new Map(thawed));
-    const outputs: (readonly [string, Tensor])[] = [
-      ...Object.entries(terms).map(([name, term]) => [termOf(name), term] as const),
-      ...[...gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
-      ...[...buffers].map(([name, value]) => [newValueOf(name), value] as const),
-    ];
-    const program = await Program.compile(graph({ loss, ...Object.fromEntries(outputs) }), runtime);
+    const outputs = {
+      loss,
+      ...renamed(Object.entries(terms), termOf),
+      ...renamed(gradients, gradientOf),
+      ...renamed(buffers, newValueOf),
+    };
+    const program = await Program.compile(graph(outputs), runtime);
     return new FusedGradients(
       batchSize,
       Object.keys(terms),
@@ -61,17 +62,13 @@ export class FusedGradients implements LossGradients {
     newValues: Arrays,
   ): Promise<FoundLoss> {
     const pairs = batch.identities ? excludedPairs(batch.identities) : new Int32Array();
-    const into = [
-      ...[...gradients].map(([name, gradient]) => [gradientOf(name), gradient] as const),
-      ...[...newValues].map(([name, value]) => [newValueOf(name), value] as const),
-    ];
     const found = await this.#program.run(
       {
         ...Object.fromEntries(values),
         ...batchFeeds(await inMemory(batch, this.#batchSize)),
         excluded: pairMask(pairs, this.#batchSize),
       },
-      Object.fromEntries(into),
+      { ...renamed(gradients, gradientOf), ...renamed(newValues, newValueOf) },
     );
     const scalar = (name: string) => (found[name] as Float32Array)[0]!;
     const terms = Object.fromEntries(this.#terms.map((name) => [name, scalar(termOf(name))]));

@@ -1,13 +1,12 @@
 import type { Communicator } from "../distributed/index.js";
-import type { Range } from "./batch.js";
+import { evenPart, type Range } from "./batch.js";
 
 /** The part of so many things that a rank answers for; sizes differ by one at most. */
 export function ownRange(
   count: number,
   { rank, size }: Pick<Communicator, "rank" | "size">,
 ): Range {
-  const bound = (i: number) => Math.floor((i * count) / size);
-  return [bound(rank), bound(rank + 1)];
+  return evenPart(count, rank, size);
 }
 
 /** The entries of all ranks' lists, by rank. They go through JSON. */

@@ -1,6 +1,13 @@
-import type { CLIP, ImageSide, LossOptions, TextSide } from "../clip/index.js";
+import {
+  type CLIP,
+  gradientOf,
+  type ImageSide,
+  type LossOptions,
+  type TextSide,
+} from "../clip/index.js";
 import { graph, input, isFloat, pullback, type Tensor } from "../graph/index.js";
-import { type Feeds, Program, type RuntimeOptions } from "../runtime/index.js";
+import { type Feeds, ProgramCache, type RuntimeOptions } from "../runtime/index.js";
+import { newValueOf, renamed } from "./graph-names.js";
 import { flatViews, type Latents } from "./latents.js";
 import type { Arrays } from "./loss-gradients.js";
 
@@ -14,8 +21,6 @@ export interface SideGraph {
   readonly buffers: ReadonlyMap<string, Tensor>;
 }
 
-const gradientOf = (name: string) => `gradient of ${name}`;
-const newValueOf = (name: string) => `new value of ${name}`;
 const OWN_TERM = "own term";
 const OWN_WEIGHT = "weight of own term";
 
@@ -63,8 +68,7 @@ export class Side {
   readonly hasOwnTerm: boolean;
   readonly #graphOf: (rows: number) => SideGraph;
   readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #runtime: RuntimeOptions | undefined;
-  readonly #programs = new Map<string, Promise<Program>>();
+  readonly #programs: ProgramCache;
 
   /**
    * @param graphOf makes the graph of a chunk of so many pairs.
@@ -77,7 +81,7 @@ export class Side {
   ) {
     this.#graphOf = graphOf;
     this.#parameters = parameters;
-    this.#runtime = runtime;
+    this.#programs = new ProgramCache(runtime);
     const side = graphOf(2);
     this.hasOwnTerm = side.ownTerm !== undefined;
     this.changed = new Set(side.buffers.keys());
@@ -86,8 +90,8 @@ export class Side {
 
   /** The chunk's latents. */
   async encode(feeds: Feeds, rows: number): Promise<Latents> {
-    const program = await this.#program(`encode ${rows}`, () =>
-      Object.fromEntries(this.#graphOf(rows).latents),
+    const program = await this.#programs.get(`encode ${rows}`, () =>
+      graph(Object.fromEntries(this.#graphOf(rows).latents)),
     );
     return program.run(feeds);
   }
@@ -109,13 +113,13 @@ export class Side {
     newValues: Arrays,
   ): Promise<number> {
     if (this.learnt.size === 0 && !this.hasOwnTerm) return 0;
-    const program = await this.#program(`pull back ${rows}`, () => {
+    const program = await this.#programs.get(`pull back ${rows}`, () => {
       const side = this.#graphOf(rows);
-      return {
+      return graph({
         ...(side.ownTerm && { [OWN_TERM]: side.ownTerm }),
         ...renamed(this.#gradients(side), gradientOf),
         ...renamed(side.buffers, newValueOf),
-      };
+      });
     });
     const found = await program.run(
       {
@@ -129,7 +133,7 @@ export class Side {
   }
 
   async release(): Promise<void> {
-    for (const program of this.#programs.values()) await (await program).release();
+    await this.#programs.release();
   }
 
   /** The parameters' gradients, from inputs that stand for those of the latents. */
@@ -145,16 +149,4 @@ export class Side {
     const found = pullback(outputs, received, [...this.#parameters.values()]);
     return new Map(names.flatMap((name, i) => (found[i] ? [[name, found[i]] as const] : [])));
   }
-
-  #program(key: string, outputs: () => Readonly<Record<string, Tensor>>): Promise<Program> {
-    const known = this.#programs.get(key);
-    if (known) return known;
-    const program = Program.compile(graph(outputs()), this.#runtime);
-    this.#programs.set(key, program);
-    return program;
-  }
-}
-
-function renamed<T>(values: Iterable<readonly [string, T]>, rename: (name: string) => string) {
-  return Object.fromEntries([...values].map(([name, value]) => [rename(name), value]));
 }
