@@ -43,8 +43,13 @@ eachMpi("two addresses of this machine in a host file", [4], async (mpirun) => {
       ? [["127.0.0.1", "127.0.0.2"], {}]
       : [
           ["a.invalid", "b.invalid"],
-          // Two hosts' files of shared memory would have the same names here.
-          { btl: "self,tcp", btl_tcp_if_include: "lo", oob_tcp_if_include: "lo" },
+          // Two hosts' files of shared memory would have the same names here, those of the daemons too.
+          {
+            btl: "self,tcp",
+            btl_tcp_if_include: "lo",
+            oob_tcp_if_include: "lo",
+            rtc_hwloc_vmhole: "none",
+          },
         ];
   const flags = [
     ...flagsFor(mpirun.family, hosts, ['exec sh -c "$*"']),
