@@ -1,17 +1,19 @@
 import { resolve } from "node:path";
 import {
   type AsyncBuffer,
+  type ColumnMetaData,
   type FileMetaData,
   parquetMetadataAsync,
-  parquetReadObjects,
   parquetSchema,
+  type RowGroup,
 } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
-import { messageOf } from "../util/errors.js";
+import { ClipsmithError, messageOf } from "../util/errors.js";
 import { type ByteFile, readRange, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, isAddress } from "./captions.js";
 import { findFile, PICTURE_EXTENSIONS } from "./collection.js";
+import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { missingColumn, PICTURE_COLUMNS } from "./list.js";
+import { readByteColumn } from "./parquet-pages.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
@@ -19,14 +21,6 @@ import type { Shard } from "./source.js";
 const EMBEDDED_COLUMNS = [...PICTURE_COLUMNS, "img", "bytes", ...PICTURE_EXTENSIONS];
 
 type Column = ReturnType<typeof parquetSchema>;
-
-/** A value of a column of pictures: bytes, a path, or both as Hugging Face's data sets have them. */
-type PictureValue =
-  | Uint8Array
-  | string
-  | null
-  | undefined
-  | { readonly bytes?: Uint8Array | null; readonly path?: string | null };
 
 /**
  * A Parquet file, read a row group at a time. Pictures are bytes, or Hugging Face's `{bytes, path}`, in
@@ -66,16 +60,13 @@ async function* readParquet(
     slice: (from, to = file.byteLength) => readRange(bytes, from, to),
   };
   if (file.byteLength === 0) throw new Unreadable("the shard is empty");
-  const metadata = await readMetadata(file);
-  checkCounts(metadata);
-  if (metadata.num_rows === 0n) throw new Unreadable("the shard is empty");
-  const columns = columnsOf(name, metadata, wanted);
+  const { groups, columns } = await readContents(name, file, wanted);
 
   let row = 0;
-  for (const group of metadata.row_groups) {
+  for (const group of groups) {
     const end = row + Number(group.num_rows);
     // Rows are entries, so whole groups can be passed over unread.
-    const rows = end <= start ? [] : await readRows(file, metadata, columns, row, end);
+    const rows = end <= start ? [] : await readRows(file, group, columns);
     for (let i = 0; row < end; i++, row++) {
       if (row < start) {
         yield undefined;
@@ -86,29 +77,34 @@ async function* readParquet(
         yield { where, reason: rows };
         continue;
       }
-      const fields = rows[i]!;
-      const picture = await pictureOf(
-        fields[columns.picture] as PictureValue,
-        folder,
-        maxEntryBytes,
-      );
-      const captions = columns.captions === undefined ? [] : captionsIn(fields[columns.captions]);
+      const { picture: value, captions: texts } = rows[i]!;
+      const picture = await pictureOf(value, folder, maxEntryBytes);
+      const captions = captionsOf(texts);
       if ("problem" in picture) yield { where, reason: picture.problem };
-      else if (captions.length === 0 && wanted === "required")
-        yield { where, reason: "no caption" };
-      else yield { name: where, picture: picture.picture, captions };
+      else if (captions.length > 0 || wanted === "optional")
+        yield { name: where, picture: picture.picture, captions };
+      else yield { where, reason: texts.includes(undefined) ? NOT_UTF8 : "no caption" };
     }
   }
 }
 
-async function readMetadata(file: AsyncBuffer): Promise<FileMetaData> {
+/** What the table of contents says: groups of rows, and where pictures and captions are in them. */
+async function readContents(
+  name: string,
+  file: AsyncBuffer,
+  wanted: "required" | "optional",
+): Promise<{ groups: readonly RowGroup[]; columns: Columns }> {
   try {
-    return await parquetMetadataAsync(file);
+    const metadata = await parquetMetadataAsync(file);
+    checkCounts(metadata);
+    return { groups: metadata.row_groups, columns: columnsOf(name, metadata, wanted) };
   } catch (error) {
-    if (error instanceof Unreadable) throw error;
+    if (error instanceof Unreadable || error instanceof ClipsmithError) throw error;
     // The table of contents is at the end.
     const magic = Buffer.from(await file.slice(0, Math.min(4, file.byteLength))).toString("latin1");
-    const kind = magic === "PAR1" ? "the shard is truncated" : "the shard is damaged";
+    const end = Buffer.from(await file.slice(Math.max(0, file.byteLength - 4))).toString("latin1");
+    const isCut = magic === "PAR1" && end !== "PAR1";
+    const kind = isCut ? "the shard is truncated" : "the shard is damaged";
     throw new Unreadable(kind, messageOf(error), error);
   }
 }
@@ -122,40 +118,102 @@ function checkCounts({ num_rows, row_groups }: FileMetaData): void {
   if (sum !== num_rows || !whole) {
     throw new Unreadable("the shard is damaged", "its counts of rows contradict each other");
   }
+  if (num_rows === 0n) throw new Unreadable("the shard is empty");
+}
+
+/** What a row holds. */
+interface Row {
+  /** Bytes, a path, or neither. */
+  readonly picture: Uint8Array | string | undefined;
+  /** Undefined for those that are not UTF-8. */
+  readonly captions: readonly (string | undefined)[];
 }
 
 /** The rows of a row group, or why none of them can be read. */
 async function readRows(
   file: AsyncBuffer,
-  metadata: FileMetaData,
-  { picture, captions }: Columns,
-  rowStart: number,
-  rowEnd: number,
-): Promise<Record<string, unknown>[] | string> {
+  group: RowGroup,
+  { bytes, path, captions }: Columns,
+): Promise<Row[] | string> {
+  const leaves = [bytes, path, captions].filter((leaf) => leaf !== undefined);
   try {
-    const rows = await parquetReadObjects({
+    const chunks = await readChunks(
       file,
-      metadata,
-      columns: captions === undefined ? [picture] : [picture, captions],
-      rowStart,
-      rowEnd,
-      compressors,
-      // Bytes are text only where the file says so.
-      utf8: false,
-    });
-    if (rows.length === rowEnd - rowStart) return rows;
-    return `the row cannot be read: its row group has ${rows.length} rows, not ${rowEnd - rowStart}`;
+      leaves.map(({ name }) => chunkOf(group, name)),
+    );
+    const values = new Map(
+      leaves.map((leaf, i) => {
+        const { meta, content } = chunks[i]!;
+        const { codec, num_values } = meta;
+        const counts = { rows: Number(group.num_rows), values: Number(num_values) };
+        return [leaf, readByteColumn(content, { ...leaf, ...counts, codec })];
+      }),
+    );
+    const of = (leaf: Leaf | undefined, row: number) => (leaf && values.get(leaf)?.[row]) ?? [];
+    return Array.from({ length: Number(group.num_rows) }, (_, row) => ({
+      picture: of(bytes, row)[0] ?? of(path, row).map((text) => decodeText(text))[0],
+      captions: of(captions, row).map((text) => decodeText(text)),
+    }));
   } catch (error) {
     if (error instanceof Unreadable) throw error;
     return `the row cannot be read: ${messageOf(error)}`;
   }
 }
 
-/** Names of the two columns, as the file spells them. */
+function chunkOf(group: RowGroup, name: string): ColumnMetaData {
+  const chunk = group.columns.find(({ meta_data }) => meta_data?.path_in_schema.join() === name);
+  if (chunk?.meta_data === undefined) throw new Error(`its row group lacks the column ${name}`);
+  if (chunk.file_path !== undefined) throw new Error("its column is in another file");
+  return chunk.meta_data;
+}
+
+/** Bytes between columns that are read along, to save a request. */
+const MOST_GAP = 2 ** 16;
+
+/** The pages of some columns, all at once where they lie together. */
+async function readChunks(
+  file: AsyncBuffer,
+  columns: readonly ColumnMetaData[],
+): Promise<{ meta: ColumnMetaData; content: Uint8Array }[]> {
+  const ranges = columns.map((meta) => {
+    const start = Number(meta.dictionary_page_offset || meta.data_page_offset);
+    const end = start + Number(meta.total_compressed_size);
+    if (start >= 0 && start <= end && end <= file.byteLength) return { meta, start, end };
+    throw new Error("its column is said to be where the file is not");
+  });
+  const start = Math.min(...ranges.map((range) => range.start));
+  const end = Math.max(...ranges.map((range) => range.end));
+  const sum = ranges.reduce((bytes, range) => bytes + range.end - range.start, 0);
+  if (end - start <= sum + MOST_GAP) {
+    const all = await file.slice(start, end);
+    return ranges.map((range) => ({
+      meta: range.meta,
+      content: new Uint8Array(all, range.start - start, range.end - range.start),
+    }));
+  }
+  return Promise.all(
+    ranges.map(async (range) => ({
+      meta: range.meta,
+      content: new Uint8Array(await file.slice(range.start, range.end)),
+    })),
+  );
+}
+
+/** A column of bytes or texts, perhaps within another. */
+interface Leaf {
+  /** The names on the way to it, joined by commas. */
+  readonly name: string;
+  /** As {@link ByteColumn} has them. */
+  readonly maxDefinition: number;
+  readonly maxRepetition: number;
+}
+
 interface Columns {
-  readonly picture: string;
-  /** Undefined where there is none, and captions are optional. */
-  readonly captions: string | undefined;
+  /** Of pictures: one of bytes, or of paths, or both. */
+  readonly bytes: Leaf | undefined;
+  readonly path: Leaf | undefined;
+  /** Undefined where there is none and captions are optional; and where they are no text. */
+  readonly captions: Leaf | undefined;
 }
 
 function columnsOf(name: string, metadata: FileMetaData, wanted: "required" | "optional"): Columns {
@@ -164,20 +222,48 @@ function columnsOf(name: string, metadata: FileMetaData, wanted: "required" | "o
     const found = names.map((wanted) =>
       among.find(({ element }) => columnName(element.name) === wanted),
     );
-    return found.find((column) => column !== undefined)?.element.name;
+    return found.find((column) => column !== undefined);
   };
   const embedded = columns.filter(holdsBytes);
   const picture =
     find(EMBEDDED_COLUMNS, embedded) ??
-    (embedded.length === 1 ? embedded[0]!.element.name : find(PICTURE_COLUMNS, columns));
+    (embedded.length === 1 ? embedded[0] : find(PICTURE_COLUMNS, columns));
   const captions = find(CAPTION_COLUMNS, columns);
   if (picture !== undefined && (captions !== undefined || wanted === "optional")) {
-    return { picture, captions };
+    return { ...pictureLeaves(picture), captions: captions && leafOf(captions) };
   }
   const found = columns.map(({ element }) => element.name);
   throw picture === undefined
     ? missingColumn(name, found, "pictures", PICTURE_COLUMNS)
     : missingColumn(name, found, "captions", CAPTION_COLUMNS);
+}
+
+/** Where a column of pictures has its bytes and its paths. */
+function pictureLeaves(column: Column): Pick<Columns, "bytes" | "path"> {
+  // A list of pictures is none.
+  const single = (leaf: Leaf | undefined) => (leaf?.maxRepetition === 0 ? leaf : undefined);
+  if (column.children.length > 0) {
+    const child = (name: string) => {
+      const found = column.children.find(({ element }) => element.name === name);
+      return found && single(leafOf(found, [column]));
+    };
+    return { bytes: child("bytes"), path: child("path") };
+  }
+  const leaf = single(leafOf(column));
+  return holdsBytes(column) ? { bytes: leaf, path: undefined } : { bytes: undefined, path: leaf };
+}
+
+/** The only column of bytes or texts in a column, if there is just one. */
+function leafOf(column: Column, outer: readonly Column[] = []): Leaf | undefined {
+  const way = [...outer, column];
+  if (column.children.length === 1) return leafOf(column.children[0]!, way);
+  if (column.children.length > 1 || column.element.type !== "BYTE_ARRAY") return undefined;
+  const kinds = way.map(({ element }) => element.repetition_type);
+  return {
+    name: column.path.join(),
+    maxDefinition: kinds.filter((kind) => kind !== "REQUIRED").length,
+    maxRepetition: kinds.filter((kind) => kind === "REPEATED").length,
+  };
 }
 
 /** Whether a column is of bytes that are no text, or of objects with such bytes. */
@@ -189,20 +275,11 @@ function holdsBytes({ element, children }: Column): boolean {
   return type === "BYTE_ARRAY" && converted === undefined && logical === undefined;
 }
 
-/** A caption that the file does not say is text comes as bytes. */
-function captionsIn(value: unknown): string[] {
-  const text = (item: unknown) =>
-    item instanceof Uint8Array ? new TextDecoder().decode(item) : item;
-  return captionsOf([value].flat().map(text));
-}
-
 async function pictureOf(
-  value: PictureValue,
+  picture: Row["picture"],
   folder: string | undefined,
   maxEntryBytes: number,
 ): Promise<{ picture: string | Uint8Array } | { problem: string }> {
-  const inside = value !== null && typeof value === "object" && !(value instanceof Uint8Array);
-  const picture = inside ? (value.bytes ?? value.path) : value;
   if (picture instanceof Uint8Array) {
     if (picture.length === 0) return { problem: "the picture is empty" };
     if (picture.length > maxEntryBytes) {
@@ -211,7 +288,7 @@ async function pictureOf(
     // A view would keep the whole row group in memory.
     return { picture: new Uint8Array(picture) };
   }
-  if (typeof picture !== "string" || picture.trim() === "") return { problem: "no picture" };
+  if (picture === undefined || picture.trim() === "") return { problem: "no picture" };
   const path = picture.trim();
   if (isAddress(path)) {
     return { problem: `the picture is a web address, download it first: ${path}` };
