@@ -20,7 +20,7 @@ export { takePart } from "./held-out.js";
 export { loadTokenizer } from "./load-tokenizer.js";
 export { drawMask, type MaskDraws, type MaskedTokens, maskTokens } from "./mask-tokens.js";
 export { openSource } from "./open-source.js";
-export { isInMemory, openStream, type StreamOptions, type StreamSource } from "./open-stream.js";
+export { openStream, type StreamOptions } from "./open-stream.js";
 export { type OpenAIDecodeOptions, OpenAITokenizer } from "./openai-tokenizer.js";
 export { type DecodeOptions, decodePicture } from "./picture.js";
 export {
@@ -29,17 +29,25 @@ export {
   type PictureLoaderOptions,
   type PictureRequest,
 } from "./picture-loader.js";
+export { mostReaders, type Reader } from "./reader.js";
 export type { Sample, Skipped } from "./sample.js";
 export { causeLines, type SkipLimit, SkipLog, type SkippedSummary } from "./skip-log.js";
 export {
   inMemory,
+  isInMemory,
   type SampleSource,
   type Shard,
   type SourceOptions,
   type SourceSample,
+  type StreamSource,
 } from "./source.js";
 export type { SampleStream, Streamed, StreamedSample, StreamedSkip } from "./stream.js";
-export { type StreamPosition, streamPositionSchema } from "./stream-position.js";
+export {
+  type ReadersPosition,
+  readersPositionSchema,
+  type StreamPosition,
+  streamPositionSchema,
+} from "./stream-position.js";
 export { openStreamAhead } from "./stream-thread.js";
 export type { EncodeBatchOptions, EncodeOptions, Tokenizer } from "./tokenizer.js";
 export {

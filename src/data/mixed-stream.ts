@@ -7,19 +7,19 @@ import type { SampleStream, Streamed } from "./stream.js";
 export class MixedStream implements SampleStream {
   readonly #streams: readonly (MemoryStream | ShardStream)[];
   readonly #weights: readonly number[];
-  readonly #seed: number;
+  readonly #key: readonly (string | number)[];
   #drawn: number;
 
   /** @param drawn samples handed out before */
   constructor(
     streams: readonly (MemoryStream | ShardStream)[],
     weights: readonly number[],
-    seed: number,
+    key: readonly (string | number)[],
     drawn = 0,
   ) {
     this.#streams = streams;
     this.#weights = weights;
-    this.#seed = seed;
+    this.#key = key;
     this.#drawn = drawn;
   }
 
@@ -37,7 +37,7 @@ export class MixedStream implements SampleStream {
   /** Which stream the sample after `#drawn` others comes from. */
   #choice(): number {
     const total = this.#weights.reduce((sum, weight) => sum + weight, 0);
-    let rest = random(this.#seed, "source of sample", this.#drawn).uniform() * total;
+    let rest = random(...this.#key, "source of sample", this.#drawn).uniform() * total;
     const last = this.#weights.length - 1;
     for (let i = 0; i < last; i++) {
       rest -= this.#weights[i]!;

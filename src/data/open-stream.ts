@@ -1,14 +1,11 @@
 import { ClipsmithError } from "../util/errors.js";
 import { MemoryStream } from "./memory-stream.js";
 import { MixedStream } from "./mixed-stream.js";
-import type { Sample } from "./sample.js";
+import { type Reader, readersPart } from "./reader.js";
 import { ShardStream } from "./shard-stream.js";
-import type { SampleSource } from "./source.js";
+import { isInMemory, type StreamSource } from "./source.js";
 import type { SampleStream } from "./stream.js";
 import type { StreamPosition } from "./stream-position.js";
-
-/** Samples that are in memory, or a source that is read shard by shard. */
-export type StreamSource = readonly Sample[] | SampleSource;
 
 /** What {@link openStream} is told. */
 export interface StreamOptions {
@@ -22,6 +19,8 @@ export interface StreamOptions {
    * memory, each of at most 256 MiB of pictures.
    */
   readonly shuffleBuffer?: number;
+  /** Read only the part of one reader; default: there is but one. */
+  readonly reader?: Reader;
   /** Go on here, over the same sources with the same options; default: the beginning. */
   readonly position?: StreamPosition;
 }
@@ -34,10 +33,13 @@ export interface StreamOptions {
  * comes from one drawn by weight. A source that has other samples or shards than when the position was
  * taken begins its next pass.
  *
- * @throws ClipsmithError when the position is of other kinds of sources, or weights don't fit
+ * @throws ClipsmithError when the position is of other kinds of sources, weights don't fit, or there are
+ *   fewer shards than readers
  */
 export function openStream(options: StreamOptions): SampleStream {
-  const { sources, seed, shuffleBuffer = 4096, position } = options;
+  const { seed, shuffleBuffer = 4096, position, reader = { index: 0, count: 1 } } = options;
+  const sources = options.sources.map((source) => readersPart(source, reader));
+  const key = reader.count > 1 ? [seed, "reader", reader.index] : [seed];
   const { weights = sources.map(() => 1) } = options;
   if (weights.length !== sources.length || !weights.every((weight) => weight > 0)) {
     throw new ClipsmithError(
@@ -52,15 +54,13 @@ export function openStream(options: StreamOptions): SampleStream {
     if (at && !("lanes" in at)) throw otherSources();
     return new ShardStream(source, key, shuffleBuffer, at);
   };
-  if (sources.length === 1) return open(sources[0]!, [seed], position);
+  if (sources.length === 1) return open(sources[0]!, key, position);
   const mixed = position !== undefined && "sources" in position ? position : undefined;
   if (position !== undefined && mixed?.sources.length !== sources.length) throw otherSources();
-  const streams = sources.map((source, i) => open(source, [seed, "source", i], mixed?.sources[i]));
-  return new MixedStream(streams, weights, seed, mixed?.drawn);
-}
-
-export function isInMemory(source: StreamSource): source is readonly Sample[] {
-  return Array.isArray(source);
+  const streams = sources.map((source, i) =>
+    open(source, [...key, "source", i], mixed?.sources[i]),
+  );
+  return new MixedStream(streams, weights, key, mixed?.drawn);
 }
 
 function otherSources(): ClipsmithError {

@@ -56,6 +56,13 @@ export interface SampleSource {
   readonly opened?: OpenedSource;
 }
 
+/** Samples that are in memory, or a source that is read shard by shard. */
+export type StreamSource = readonly Sample[] | SampleSource;
+
+export function isInMemory(source: StreamSource): source is readonly Sample[] {
+  return Array.isArray(source);
+}
+
 /** All of a source, if it is in memory: then its samples can come in any order. */
 export function inMemory({ shards }: SampleSource): Shard["inMemory"] {
   const parts = shards.flatMap((shard) => shard.inMemory ?? []);

@@ -44,5 +44,12 @@ export const streamPositionSchema = z.union([
   }),
 ]);
 
+/** Where the streams of several readers stand. */
+export const readersPositionSchema = z.strictObject({
+  readers: z.array(streamPositionSchema).min(2),
+});
+
+export type ReadersPosition = z.output<typeof readersPositionSchema>;
+
 /** Where a stream of samples stands; JSON. */
 export type StreamPosition = z.output<typeof streamPositionSchema>;

@@ -1,8 +1,9 @@
 import { Worker } from "node:worker_threads";
 import { ClipsmithError } from "../util/errors.js";
-import { isInMemory, openStream, type StreamOptions } from "./open-stream.js";
+import { openStream, type StreamOptions } from "./open-stream.js";
+import type { Reader } from "./reader.js";
 import type { Sample } from "./sample.js";
-import type { OpenedSource } from "./source.js";
+import { isInMemory, type OpenedSource } from "./source.js";
 import type { SampleStream, Streamed } from "./stream.js";
 import type { StreamPosition } from "./stream-position.js";
 
@@ -12,6 +13,7 @@ export interface StreamThreadData {
   readonly weights?: readonly number[];
   readonly seed: number;
   readonly shuffleBuffer?: number;
+  readonly reader?: Reader;
   readonly position?: StreamPosition;
   /** Entries that are sent together. */
   readonly chunk: number;

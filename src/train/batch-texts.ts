@@ -5,7 +5,6 @@ import {
   changeCaption,
   drawMask,
   maskTokens,
-  type StreamedSample,
   type TextAugmentOptions,
   type Tokenizer,
   withoutOneWord,
@@ -13,6 +12,7 @@ import {
 import { type ModelConfig, textEncoding } from "../model/index.js";
 import { random } from "../util/random.js";
 import type { Batch, Range } from "./batch.js";
+import type { SampleFacts } from "./batch-samples.js";
 
 /** What decides the texts of a batch. */
 export interface TextOptions {
@@ -45,7 +45,7 @@ export class BatchTexts {
     this.#own = own;
   }
 
-  of(samples: readonly StreamedSample[], step: number): TextsOfBatch {
+  of(samples: readonly SampleFacts[], step: number): TextsOfBatch {
     const { seed, clip } = this.#options;
     const stream = random(seed, "caption", step);
     const captions = samples.map(
@@ -79,7 +79,7 @@ export class BatchTexts {
 
   /** More views of the texts: of each, captions not taken yet, then the first one changed. */
   #moreCaptions(
-    samples: readonly StreamedSample[],
+    samples: readonly SampleFacts[],
     captions: readonly string[],
     step: number,
   ): string[][] {

@@ -55,7 +55,7 @@ async function withSource<T>(
   const limit = { rate: 0.9, work: "Training", option: "maxSkippedRate", remedy: "allow for more" };
   const log = new SkipLog(join(root, `skipped-${logs++}.jsonl`), limit);
   const source = new BatchSource({
-    stream: openStream({ sources: [chosen], seed, ...(position && { position }) }),
+    streams: [openStream({ sources: [chosen], seed, ...(position && { position }) })],
     config,
     tokenizer,
     batchSize: 3,
@@ -114,7 +114,7 @@ async function assertResumable(options: Chosen, whole: readonly Batch[]): Promis
     const at = { ...options, firstStep, ...(position && { position }) };
     const next = await withSource(at, (source) => source.next());
     assert.deepEqual(next.batch, expected, `step ${firstStep}`);
-    position = next.position;
+    position = next.position as StreamPosition;
   }
 }
 
@@ -639,7 +639,7 @@ test("a picture of a batch in chunks that cannot be read a second time is named"
     next: async () => ({ name: "other", ...list[place++ % 2]!, epoch: 0 }),
     close: () => plain.close(),
   };
-  await withSource({ stream, batchSize: 2, chunkSize: 1 }, async (source) => {
+  await withSource({ streams: [stream], batchSize: 2, chunkSize: 1 }, async (source) => {
     const { batch, names } = await source.next();
     assert.ok("pictures" in batch);
     await inMemory(batch, 2);

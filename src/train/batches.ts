@@ -7,28 +7,24 @@ import {
   type SampleStream,
   type SkipLog,
   type StreamedSample,
-  type StreamPosition,
 } from "../data/index.js";
 import { type Communicator, solo } from "../distributed/index.js";
 import { pictureFormat } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { random } from "../util/random.js";
-import {
-  type Batch,
-  type BatchPictures,
-  type ChunkedBatch,
-  evenChunks,
-  type Range,
-  withPictures,
-} from "./batch.js";
+import { type Batch, type BatchPictures, type ChunkedBatch, withPictures } from "./batch.js";
+import { BatchSamples, type SamplesOfBatch } from "./batch-samples.js";
 import { BatchTexts, type TextOptions } from "./batch-texts.js";
-import { DecodedSamplesReader } from "./decoded-samples.js";
 import { identitiesOf } from "./identities.js";
 import { ownRange } from "./ranks.js";
+import type { RunPosition } from "./readers.js";
 
 /** What {@link BatchSource} draws from. */
 export interface BatchSourceOptions extends TextOptions {
-  readonly stream: SampleStream;
+  /** Of this rank's readers, see {@link ownReaders}. */
+  readonly streams: readonly SampleStream[];
+  /** How many readers there are on all ranks; default: one, which all of them are. */
+  readonly readers?: number;
   /** The first step to make a batch for, counted from 0; default 0. */
   readonly firstStep?: number;
   readonly batchSize: number;
@@ -58,24 +54,18 @@ export interface PreparedBatch {
   readonly batch: Batch | ChunkedBatch;
   /** Of its samples. */
   readonly names: readonly string[];
-  readonly position: StreamPosition;
+  readonly position: RunPosition;
 }
 
-/** Batches prepared ahead of need: as many as this ... */
-const MOST_AHEAD = 4;
-/** ... or as take this many bytes of pixels, if they are fewer. */
-const AHEAD_BYTES = 2 ** 30;
-
 /**
- * Makes the batches of one step after the other. Samples come from a stream; which of their captions and
+ * Makes the batches of one step after the other. Samples come from streams; which of their captions and
  * patches are taken is a function of the seed and the step, and how a picture is changed one of the seed,
- * its name and the epoch. So a stream opened where it stood after a batch gives the very next one.
+ * its name and the epoch. So streams opened where they stood after a batch give the very next one.
  */
 export class BatchSource {
   readonly #options: BatchSourceOptions;
   readonly #loader: PictureLoader;
-  readonly #samples: DecodedSamplesReader;
-  readonly #chunks: readonly Range[];
+  readonly #samples: BatchSamples;
   readonly #texts: BatchTexts;
   /** Samples that have the same captions, by those captions. */
   readonly #alike = new Map<string, Sample[]>();
@@ -89,19 +79,17 @@ export class BatchSource {
     const format = pictureFormat(options.config);
     const views = [...Array<AugmentOptions>(augImages).fill(augment), ...ssl];
     this.#loader = new PictureLoader({ ...format, workers, maxPixels, augment, views });
-    const { chunkSize = batchSize } = options;
-    this.#chunks = evenChunks(batchSize, chunkSize);
     this.#texts = new BatchTexts(options, ownRange(batchSize, options.communicator ?? solo()));
-    const count = Math.min(chunkSize, batchSize);
-    const pixels = count * format.channels * format.size ** 2 * (1 + views.length);
-    this.#samples = new DecodedSamplesReader({
-      stream: options.stream,
+    this.#samples = new BatchSamples({
+      streams: options.streams,
+      readers: options.readers ?? 1,
+      communicator: options.communicator,
+      batchSize,
+      chunkSize: options.chunkSize ?? batchSize,
       loader: this.#loader,
       requestOf: (sample) => this.#requestOf(sample),
-      count,
-      ahead: Math.max(1, Math.min(MOST_AHEAD, Math.floor(AHEAD_BYTES / (4 * pixels)))),
+      pictureNumbers: format.channels * format.size ** 2 * (1 + views.length),
       log: options.log,
-      communicator: options.communicator,
     });
     this.#step = options.firstStep ?? 0;
     if (blend === 0) return;
@@ -120,7 +108,7 @@ export class BatchSource {
    */
   async next(): Promise<PreparedBatch> {
     const { augImages, excludeDuplicates } = this.#options;
-    const { samples, position, fingerprints, pictures } = await this.#nextSamples();
+    const { samples, own, position, fingerprints, pictures } = await this.#samples.next();
     const step = this.#step++;
     const { captions, ...texts } = this.#texts.of(samples, step);
     const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
@@ -132,36 +120,12 @@ export class BatchSource {
       ...(excludeDuplicates && { identities: identitiesOf(samples, captions, fingerprints) }),
     };
     const names = samples.map(({ name }) => name);
-    const again = (range: Range) => this.#again(samples.slice(...range));
     return {
-      batch: pictures ? withPictures(batch, pictures) : { ...batch, pictures: again },
+      batch: pictures
+        ? withPictures(batch, this.#picturesOf(pictures))
+        : { ...batch, pictures: ([start, end]) => this.#again(own, start, end) },
       names,
       position,
-    };
-  }
-
-  /** The samples of a batch, and their pictures if a batch is one chunk of one rank. */
-  async #nextSamples() {
-    const [first, ...more] = this.#chunks as readonly [Range, ...Range[]];
-    const whole = await this.#samples.next(first[1] - first[0]);
-    if (more.length === 0 && !this.#options.communicator) {
-      return { ...whole, pictures: this.#picturesOf(whole) };
-    }
-    // Pictures are decoded here to know which can be, and dropped: {@link #again}.
-    const samples = [...whole.samples];
-    const fingerprints = [...whole.fingerprints];
-    let { position } = whole;
-    for (const [start, end] of more) {
-      const next = await this.#samples.next(end - start);
-      samples.push(...next.samples);
-      fingerprints.push(...next.fingerprints);
-      ({ position } = next);
-    }
-    return {
-      samples,
-      fingerprints: Float64Array.from(fingerprints),
-      position,
-      pictures: undefined,
     };
   }
 
@@ -174,8 +138,12 @@ export class BatchSource {
     };
   }
 
-  /** Pictures once more: a change depends on the sample and its epoch alone, so they are the same. */
-  async #again(samples: readonly StreamedSample[]): Promise<BatchPictures> {
+  /**
+   * Pictures once more, which were decoded to know which can be: a change depends on the sample and its epoch
+   * alone, so they are the same.
+   */
+  async #again(own: SamplesOfBatch["own"], start: number, end: number): Promise<BatchPictures> {
+    const samples = own.samples.slice(start - own.start, end - own.start);
     const loaded = await this.#loader.load(samples.map((sample) => this.#requestOf(sample)));
     const [failed] = loaded.failed;
     if (failed === undefined) return this.#picturesOf(loaded);
@@ -197,7 +165,7 @@ export class BatchSource {
 
   /** Ends what reads samples and pictures. */
   async close(): Promise<void> {
-    await this.#options.stream.close();
+    await Promise.all(this.#options.streams.map((stream) => stream.close()));
     await this.#loader.close();
   }
 

@@ -27,7 +27,7 @@ export interface DecodedSamplesOptions {
   /** How many times as many are decoded ahead of need, at most. */
   readonly ahead: number;
   /** Is told of every entry, in the order of the stream. */
-  readonly log: SkipLog;
+  readonly log: Pick<SkipLog, "used" | "skip">;
   /**
    * Ranks that read the same stream: each decodes a part of every load, and all learn which pictures could
    * be. No rank has the pixels then.
@@ -43,7 +43,7 @@ interface Load {
 }
 
 /** A sample's place in the pictures of its load. */
-interface Pick {
+interface Picked {
   readonly load: Load;
   readonly row: number;
   readonly sample: StreamedSample;
@@ -57,7 +57,7 @@ interface Pick {
 export class DecodedSamplesReader {
   readonly #options: DecodedSamplesOptions;
   readonly #loads: Promise<Load>[] = [];
-  readonly #picks: AsyncGenerator<Pick>;
+  readonly #picks: AsyncGenerator<Picked>;
   /** Settles when the stream may be asked for the samples of another load. */
   #taken: Promise<unknown> = Promise.resolve();
   /** Samples found unusable that no load has made up for. */
@@ -74,7 +74,7 @@ export class DecodedSamplesReader {
    * @throws ClipsmithError when the stream fails, or too much is skipped
    */
   async next(count = this.#options.count): Promise<DecodedSamples> {
-    const picks: Pick[] = [];
+    const picks: Picked[] = [];
     while (picks.length < count) picks.push((await this.#picks.next()).value);
     return gather(picks);
   }
@@ -89,7 +89,7 @@ export class DecodedSamplesReader {
     }
   }
 
-  async *#usable(): AsyncGenerator<Pick, never> {
+  async *#usable(): AsyncGenerator<Picked, never> {
     const { log } = this.#options;
     for (;;) {
       this.prepare();
@@ -164,7 +164,7 @@ export class DecodedSamplesReader {
 }
 
 /** The picks' pictures side by side; without copying where they are a whole load's. */
-function gather(picks: readonly Pick[]): DecodedSamples {
+function gather(picks: readonly Picked[]): DecodedSamples {
   const samples = picks.map(({ sample }) => sample);
   const { position, load } = picks.at(-1)!;
   const { pixels, views, fingerprints } = load.pictures;

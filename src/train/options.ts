@@ -73,6 +73,11 @@ export const trainingOptionsSchema = z.strictObject({
   sourceWeights: z.array(z.number().positive()).optional(),
   /** Samples of a source in shards that are shuffled together; two such blocks are in memory. */
   shuffleBuffer: z.int().positive().default(4096),
+  /**
+   * Of sources in shards: how many read them side by side, each its own shards and an equal part of every
+   * batch. Default: one for each rank that the run is begun with if there are enough shards, else 1.
+   */
+  readers: z.int().positive().optional(),
   /** The run stops when more than this part of the samples cannot be used. */
   maxSkippedRate: z.number().min(0).lt(1).default(0.2),
   /** Equal pictures and shared captions in a batch are no negatives of each other. */

@@ -1,11 +1,12 @@
 /** Ranks that share every batch learn what one process learns. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import type { Sample } from "../data/index.js";
+import { tarOf } from "../data/testing.js";
 import { type Communicator, solo } from "../distributed/index.js";
 import { eachMpi, resultsOf, runRanks } from "../distributed/testing.js";
 import { loadModel } from "../model/index.js";
@@ -52,6 +53,22 @@ function assertSameLosses(
   }
 }
 
+/** Shards of tar files, so many, each with two pictures and one that is none. */
+async function writeShards(folder: string, count: number): Promise<string> {
+  await mkdir(folder);
+  for (let shard = 0; shard < count; shard++) {
+    const files: [string, string | Buffer][] = [[`${shard}-broken.png`, "no picture"]];
+    files.push([`${shard}-broken.txt`, "broken"]);
+    for (const sample of [samples[shard % 8]!, samples[(3 * shard + 1) % 8]!]) {
+      const key = `${shard}-${files.length}`;
+      files.push([`${key}.png`, await readFile(sample.picture as string)]);
+      files.push([`${key}.txt`, sample.captions[0]!]);
+    }
+    await writeFile(join(folder, `${shard}.tar`), await tarOf(files));
+  }
+  return join(folder, `{0..${count - 1}}.tar`);
+}
+
 const lossesOf = (run: string) =>
   learntMetrics(join(run, runFiles.metrics)).map(({ loss }) => loss as number);
 
@@ -81,6 +98,32 @@ eachMpi(
         assert.ok(off < 1e-3, `${name} is off by ${off}`);
       }
     }
+  },
+);
+
+eachMpi(
+  "ranks that read their own shards learn what one process learns, and go on in any number",
+  [2, 4],
+  async (mpirun, ranks) => {
+    const folder = join(root, `${mpirun.family}, shards of ${ranks}`);
+    const spec = await writeShards(folder, 5);
+    const [whole, shared, resumed] = ["whole", "shared", "resumed"].map((n) => join(folder, n)) as [
+      string,
+      string,
+      string,
+    ];
+    await trainColours(solo(), spec, whole, { readers: ranks });
+    await resultsOf(mpirun, ranks, call("trainColours", spec, shared));
+    assertSameLosses(lossesOf(shared), lossesOf(whole), "shared");
+    const skipped = (run: string) =>
+      readFileSync(join(run, runFiles.skipped), "utf8").split("\n").toSorted();
+    assert.deepEqual(skipped(shared), skipped(whole));
+    assert.equal(skipped(whole).length, 6);
+
+    await resultsOf(mpirun, ranks, call("trainColours", spec, resumed, { steps: 4 }));
+    await trainColours(solo(), spec, resumed, { resume: true, steps: 4 });
+    await resultsOf(mpirun, 6 - ranks, call("trainColours", spec, resumed, { resume: true }));
+    assertSameLosses(lossesOf(resumed), lossesOf(whole), "resumed");
   },
 );
 

@@ -11,6 +11,7 @@ import { type Communicator, solo } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { BatchSource } from "./batches.js";
 import type { ParameterGroups } from "./groups.js";
+import { ownReaders, readersOf } from "./readers.js";
 import { runFiles } from "./run-folder.js";
 import { groupsOf, type RunStart } from "./run-start.js";
 import { type RunState, runStateSchema } from "./run-state.js";
@@ -94,17 +95,25 @@ function openBatches(
   log: SkipLog,
   communicator: Communicator,
 ): BatchSource {
-  return new BatchSource({
-    stream: openStreamAhead(
+  const readers = readersOf(sources, batchSize, training.readers, position, communicator);
+  const positions = position && "readers" in position ? position.readers : [position];
+  const [first, end] = ownReaders(readers, communicator);
+  const streams = Array.from({ length: end - first }, (_, i) => first + i).map((index) =>
+    openStreamAhead(
       {
         sources,
         seed: training.seed,
         shuffleBuffer: training.shuffleBuffer,
+        reader: { index, count: readers },
         ...(training.sourceWeights && { weights: training.sourceWeights }),
-        ...(position && { position }),
+        ...(positions[index] && { position: positions[index] }),
       },
-      batchSize,
+      Math.ceil(batchSize / readers),
     ),
+  );
+  return new BatchSource({
+    streams,
+    readers,
     firstStep: step + passedOver,
     clip,
     config,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { streamPositionSchema } from "../data/index.js";
+import { readersPositionSchema, streamPositionSchema } from "../data/index.js";
 import { configurationSchema } from "./configuration.js";
 import { bestSchema } from "./early-stop.js";
 
@@ -18,8 +18,8 @@ export const runStateSchema = z.object({
   passedOver: z.int().min(0).default(0),
   /** Running mean of the losses. */
   meanLoss: z.number().optional(),
-  /** Where the stream of samples stands. */
-  position: streamPositionSchema.optional(),
+  /** Where the stream of samples stands, or those of several readers. */
+  position: z.union([streamPositionSchema, readersPositionSchema]).optional(),
   /** The best validation so far, if the run may stop early. */
   best: bestSchema.optional(),
   /** What it was made with. */

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
-import type { SkippedSummary, StreamPosition } from "../data/index.js";
+import type { SkippedSummary } from "../data/index.js";
 import { solo } from "../distributed/index.js";
 import { modelFiles, saveWeights } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
@@ -9,6 +9,7 @@ import { Agreement, type RunView } from "./agreement.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
 import type { PreparedBatch } from "./batches.js";
 import type { ProgressOptions } from "./progress.js";
+import type { RunPosition } from "./readers.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
 import { RunClock } from "./run-clock.js";
 import type { RunLock } from "./run-lock.js";
@@ -190,7 +191,7 @@ export class Run {
   }
 
   /** Goes on from the last checkpoint, with the batches after the bad one. */
-  async #goBack(bad: BadBatch, position: StreamPosition): Promise<void> {
+  async #goBack(bad: BadBatch, position: RunPosition): Promise<void> {
     const state = this.#state;
     const { step, meanLoss, messages } = await this.#badLosses.goBack(bad);
     for (const line of messages) this.#report.message(line);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import sharp from "sharp";
 import { CLIP, type ClipOptions } from "../clip/index.js";
-import type { Sample } from "../data/index.js";
+import { openSource, type Sample } from "../data/index.js";
 import { type Communicator, sameOnAllRanks } from "../distributed/index.js";
 import { initialize } from "../nn/index.js";
 import { random } from "../util/random.js";
@@ -156,21 +156,28 @@ export async function lossCurves(
   return curves;
 }
 
-/** Trains on pictures of colours, of which one cannot be read; ranks share the work. */
+/** Trains on pictures of colours, or on a source of them; ranks share the work. */
 export async function trainColours(
   communicator: Communicator,
-  samples: readonly Sample[],
+  data: readonly Sample[] | string,
   out: string,
-  options: { readonly resume?: boolean; readonly steps?: number } = {},
+  options: { readonly resume?: boolean; readonly steps?: number; readonly readers?: number } = {},
 ): Promise<TrainResult> {
-  const { resume = false, steps } = options;
+  const { resume = false, steps, readers } = options;
   return train({
     out,
-    samples,
+    sources: [typeof data === "string" ? await openSource(data) : data],
     resume,
     communicator,
     model: { clip: tinyClip },
-    training: { steps: 12, batchSize: 5, warmupSteps: 2, learningRate: 1e-2, augImages: 1 },
+    training: {
+      steps: 12,
+      batchSize: 5,
+      warmupSteps: 2,
+      learningRate: 1e-2,
+      augImages: 1,
+      ...(readers !== undefined && { readers }),
+    },
     runtime: { threads: 1 },
     progress: { stream: new TextSink() },
     ...(steps !== undefined && { signal: stopAfter(steps) }),
