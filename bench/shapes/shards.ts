@@ -8,7 +8,7 @@ import { pack } from "tar-stream";
 import { mapConcurrently } from "../../src/data/concurrent.js";
 import { ClipsmithError } from "../../src/util/errors.js";
 import { random } from "../../src/util/random.js";
-import { replaceFile } from "../../src/weights/write-file.js";
+import { replaceFile } from "../../src/util/write-file.js";
 import { paint } from "./paint.js";
 import { captionOf, drawScene, type Scene } from "./scene.js";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -105,6 +105,28 @@ test("killed again and again, embeddings end as if nothing had happened", async 
     assert.ok(far < 1e-5, `${name} differs by ${far}`);
   }
   assert.deepEqual(readdirSync(out).sort(), readdirSync(whole).sort());
+});
+
+test("a part that another process embeds is refused, and a killed one's is taken over", async () => {
+  const out = join(folder, "twice");
+  const first = start(embedArgs(out, "--shard", "1/2"));
+  while (!existsSync(join(out, "00001.lock"))) await sleep(1);
+  first.child.kill("SIGSTOP");
+  const { code, stderr } = await clipsmith(...embedArgs(out, "--shard", "1/2"));
+  assert.equal(code, 1);
+  const { pid } = first.child;
+  assert.match(
+    stderr,
+    new RegExp(
+      `Part 1 of 2 of .*twice is being embedded by the process ${pid}, .* stop it: kill ${pid}`,
+    ),
+  );
+  await succeed(...embedArgs(out, "--shard", "0/2"));
+  first.child.kill("SIGKILL");
+  assert.equal((await first.ended).signal, "SIGKILL");
+  await succeed(...embedArgs(out, "--shard", "1/2"));
+  assert.equal((await contentOf(out)).size, PICTURES);
+  assert.ok(!existsSync(join(out, "00001.lock")));
 });
 
 test("a signal ends it after a batch, with the command that goes on", async () => {

@@ -89,7 +89,7 @@ export async function writeReport(
 ): Promise<void> {
   const [{ FollowedRun, reportPage }, { replaceFile }] = await Promise.all([
     import("../report/index.js"),
-    import("../weights/write-file.js"),
+    import("../util/write-file.js"),
   ]);
   const data = await new FollowedRun(run).report();
   const pictures = picturesOf(run, data, collection);

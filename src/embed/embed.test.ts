@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -9,6 +9,7 @@ import sharp from "sharp";
 import { CANNOT_BE_READ } from "../data/byte-file.js";
 import { openSource, type SampleSource } from "../data/index.js";
 import type { Model } from "../model/index.js";
+import { ClipsmithError } from "../util/errors.js";
 import { readSafetensors } from "../weights/index.js";
 import { type EmbedRun, embed } from "./embed.js";
 import { embedSources } from "./embed-entries.js";
@@ -172,6 +173,40 @@ test("what was stopped goes on after the last batch", async () => {
   const again = await embedAll("", { out });
   assert.deepEqual([again.embedded, again.pictures, again.finished], [0, 46, true]);
   assert.deepEqual(await names(out), before);
+});
+
+test("a part is embedded by one process at a time, and a killed one's is taken over", async () => {
+  const { out } = await embedAll("locked");
+  const whole = await names(out);
+  await Promise.all(
+    whole.filter((name) => name !== "embeddings.json").map((name) => rm(join(out, name))),
+  );
+  let refusal: unknown;
+  const onStart = async () => {
+    refusal = await embedAll("", { out }).catch((error: unknown) => error);
+  };
+  let second: Promise<void> | undefined;
+  const { pictures } = await embedAll("", {
+    out,
+    onStart: () => {
+      second = onStart();
+    },
+  });
+  await second;
+  assert.equal(pictures, 46);
+  assert.ok(refusal instanceof ClipsmithError);
+  assert.match(
+    refusal.message,
+    new RegExp(
+      `^${out} is being embedded by the process ${process.pid}, since 20.*\\. Wait for its end`,
+    ),
+  );
+  assert.deepEqual(await names(out), whole);
+  const dead = { pid: process.pid, machine: "", started: "", id: "", since: "" };
+  await writeFile(join(out, "00000.lock"), JSON.stringify(dead));
+  await utimes(join(out, "00000.lock"), 0, 0);
+  assert.ok((await embedAll("", { out })).finished);
+  assert.deepEqual(await names(out), whole);
 });
 
 test("incomplete and damaged shards are made again, with what came after them", async () => {

@@ -2,6 +2,7 @@ import { type SampleSource, SkipLog, type Skipped, type SkippedSummary } from ".
 import { isOutOfReach } from "../data/shard.js";
 import type { Model } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import { Lock } from "../util/lock.js";
 import { parseOptions } from "../util/options.js";
 import { type Embedded, type EmbeddedBatch, embedEntries } from "./embed-entries.js";
 import { describeSource, type Manifest } from "./manifest.js";
@@ -62,12 +63,11 @@ export interface EmbedResult {
  * Embeds sources into a folder of shards. What was stopped or killed is gone on with by the same call:
  * shards that are there are kept, and no sample is embedded twice or left out.
  *
- * @throws ClipsmithError when the folder holds something else, when too much cannot be used, when a shard
- *   is out of reach, or when the disk is full
+ * @throws ClipsmithError when the folder holds something else, when another process embeds the part, when too
+ *   much cannot be used, when a shard is out of reach, or when the disk is full
  */
 export async function embed(run: EmbedRun): Promise<EmbedResult> {
-  const { model, sources, out, part = { index: 0, count: 1 }, signal } = run;
-  const { onStart, onProgress } = run;
+  const { model, sources, out, part = { index: 0, count: 1 } } = run;
   const options = optionsOf(run);
   if (!Number.isInteger(part.index) || part.index < 0 || part.index >= part.count) {
     throw new ClipsmithError(
@@ -84,6 +84,22 @@ export async function embed(run: EmbedRun): Promise<EmbedResult> {
   };
   await openFolder(out, manifest);
   const files = new PartFiles(out, manifest, part.index);
+  const what = part.count === 1 ? out : `Part ${part.index} of ${part.count} of ${out}`;
+  const lock = await Lock.take(files.lockPath, `${what} is being embedded`);
+  try {
+    return await embedPart(run, options, part, files, lock);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function embedPart(
+  { model, sources, signal, onStart, onProgress }: EmbedRun,
+  options: EmbedOptions,
+  part: Part,
+  files: PartFiles,
+  lock: Lock,
+): Promise<EmbedResult> {
   const before = await files.state();
   const { skippedPath } = files;
   const log = new SkipLog(skippedPath, {
@@ -107,6 +123,7 @@ export async function embed(run: EmbedRun): Promise<EmbedResult> {
   const write = async () => {
     const content = joined(batches);
     if (content.samples.length === 0) return;
+    await lock.check();
     await files.write(shards, content, batches.at(-1)!.next);
     shards++;
     batches = [];

@@ -1,14 +1,13 @@
-import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { makeFolders } from "../util/make-folders.js";
-import { replaceFile } from "../weights/write-file.js";
+import { replaceFile } from "../util/write-file.js";
 import type { Embedded } from "./embed-entries.js";
 import { checkSame, checksumOf, MANIFEST, type Manifest, readManifest } from "./manifest.js";
 import { BEGINNING, type Position } from "./portions.js";
-import { readRecord, shardFiles, writeShard } from "./shard-files.js";
+import { readRecord, writeShard } from "./shard-files.js";
 
 const finishedSchema = z.object({ shards: z.int().min(0), pictures: z.int().min(0) });
 
@@ -41,6 +40,11 @@ export class PartFiles {
   /** Of the file that names what was skipped. */
   get skippedPath(): string {
     return join(this.#folder, `${this.#name}-skipped.jsonl`);
+  }
+
+  /** Of the file that keeps the part to one process. */
+  get lockPath(): string {
+    return join(this.#folder, `${this.#name}.lock`);
   }
 
   get #finishedPath(): string {
@@ -91,17 +95,11 @@ export class PartFiles {
 
   /**
    * @param next where the part goes on after it
-   * @throws ClipsmithError when it cannot be written, or another process has written it
+   * @throws ClipsmithError when it cannot be written
    */
   async write(shard: number, content: Embedded, next: Position): Promise<void> {
-    const path = this.shardPath(shard);
-    if (existsSync(shardFiles(path).rows)) {
-      throw new ClipsmithError(
-        `Another process has written ${path}: there must be one for each part. Leave one running.`,
-      );
-    }
     const record = { settings: checksumOf(this.#manifest), next };
-    await writeShard(path, this.#manifest.model.width, content, record);
+    await writeShard(this.shardPath(shard), this.#manifest.model.width, content, record);
   }
 
   /** Says that all of the part is there. */

@@ -10,13 +10,13 @@ import { compressors } from "hyparquet-compressors";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { z } from "zod";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { replaceFile } from "../util/write-file.js";
 import {
   readSafetensors,
   readSafetensorsHeader,
   type SafetensorsTensor,
   writeSafetensors,
 } from "../weights/index.js";
-import { replaceFile } from "../weights/write-file.js";
 import type { Embedded, EmbeddedSample } from "./embed-entries.js";
 
 /** The entry of the Parquet file's metadata that tells a shard's record. */

@@ -5,8 +5,8 @@ import { loadTokenizer, type Tokenizer } from "../data/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { makeFolders } from "../util/make-folders.js";
 import { parseOptions } from "../util/options.js";
+import { replaceFile } from "../util/write-file.js";
 import { readSafetensors, writeSafetensors } from "../weights/index.js";
-import { replaceFile } from "../weights/write-file.js";
 import { type ModelConfig, modelConfigSchema } from "./config.js";
 import { fromStateDict, toStateDict } from "./state-dict.js";
 

@@ -4,13 +4,13 @@ import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { cannotWrite, replaceFile, syncFolder } from "../util/write-file.js";
 import {
   readSafetensors,
   readSafetensorsHeader,
   type SafetensorsTensor,
   writeSafetensors,
 } from "../weights/safetensors.js";
-import { cannotWrite, replaceFile, syncFolder } from "../weights/write-file.js";
 
 /** A tensor of a checkpoint, row-major. */
 export interface CheckpointTensor {

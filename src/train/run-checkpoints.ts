@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { CLIP } from "../clip/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import type { Lock } from "../util/lock.js";
 import {
   checkpointPath,
   latestCheckpoint,
@@ -9,7 +10,6 @@ import {
   saveCheckpoint,
 } from "./checkpoint.js";
 import { runFiles } from "./run-folder.js";
-import type { RunLock } from "./run-lock.js";
 import type { RunState } from "./run-state.js";
 import type { TrainingStep } from "./step.js";
 
@@ -19,7 +19,7 @@ export class RunCheckpoints {
   readonly #folder: string;
   readonly #clip: CLIP;
   readonly #step: TrainingStep;
-  readonly #lock: RunLock | undefined;
+  readonly #lock: Lock | undefined;
   readonly #writes: boolean;
   #saved: { readonly time: number; readonly step: number };
 
@@ -33,7 +33,7 @@ export class RunCheckpoints {
     clip: CLIP,
     step: TrainingStep,
     firstStep: number,
-    lock: RunLock | undefined,
+    lock: Lock | undefined,
     writes = true,
   ) {
     this.#run = run;

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { makeFolders } from "../util/make-folders.js";
 import { TRAINING_FILE } from "./configuration.js";
-import { LOCK_FILE } from "./run-lock.js";
 
 /** Names inside a run's folder, which is also the model's. */
 export const runFiles = {
@@ -14,6 +13,7 @@ export const runFiles = {
   badBatches: "bad-batches.jsonl",
   tensorboard: "tensorboard",
   checkpoints: "checkpoints",
+  lock: "train.lock",
 } as const;
 
 /**
@@ -50,7 +50,7 @@ async function reasonOf(error: NodeJS.ErrnoException): Promise<string> {
 /** Throws ClipsmithError unless a new run may be written to the folder, which is made if need be. */
 export async function checkFolder(folder: string, overwrite: boolean): Promise<void> {
   await makeFolder(folder);
-  const files = (await readdir(folder)).filter((file) => file !== LOCK_FILE);
+  const files = (await readdir(folder)).filter((file) => file !== runFiles.lock);
   if (files.length === 0) return;
   if (!files.includes(runFiles.training)) {
     throw new ClipsmithError(
@@ -68,7 +68,7 @@ export async function checkFolder(folder: string, overwrite: boolean): Promise<v
 /** Empties the folder of a run but for its lock; the file that marks it as one goes last. */
 export async function clearFolder(folder: string): Promise<void> {
   const files = (await readdir(folder)).filter(
-    (file) => file !== runFiles.training && file !== LOCK_FILE,
+    (file) => file !== runFiles.training && file !== runFiles.lock,
   );
   for (const file of [...files, runFiles.training]) {
     await rm(join(folder, file), { recursive: true, force: true });

@@ -5,6 +5,7 @@ import type { SkippedSummary } from "../data/index.js";
 import { solo } from "../distributed/index.js";
 import { modelFiles, saveWeights } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import type { Lock } from "../util/lock.js";
 import { Agreement, type RunView } from "./agreement.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
 import type { PreparedBatch } from "./batches.js";
@@ -12,7 +13,6 @@ import type { ProgressOptions } from "./progress.js";
 import type { RunPosition } from "./readers.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
 import { RunClock } from "./run-clock.js";
-import type { RunLock } from "./run-lock.js";
 import { openValidation, type RunParts, type RunPartsOptions } from "./run-parts.js";
 import { RunReport, silentReport } from "./run-report.js";
 import type { RunStart } from "./run-start.js";
@@ -64,7 +64,7 @@ export class Run {
   readonly #clock: RunClock;
   readonly #ranks: Agreement;
 
-  constructor(start: RunStart, parts: RunParts, options: RunOptions, lock: RunLock | undefined) {
+  constructor(start: RunStart, parts: RunParts, options: RunOptions, lock: Lock | undefined) {
     const { training, warnings } = start;
     const { clip, step, state } = parts;
     const { out, communicator = solo() } = options;

@@ -9,7 +9,7 @@ import {
 } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { parseOptions } from "../util/options.js";
-import { replaceFile } from "../weights/write-file.js";
+import { replaceFile } from "../util/write-file.js";
 import { configurationOf } from "./configuration.js";
 import { Init } from "./init.js";
 import {

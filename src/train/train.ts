@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Sample, SourceSample, StreamSource } from "../data/index.js";
 import { solo } from "../distributed/index.js";
 import type { ModelConfig } from "../model/index.js";
+import { Lock } from "../util/lock.js";
 import type { ResolvedTrainingOptions } from "./options.js";
 import { resumeRun } from "./resume-run.js";
 import { Run, type RunOptions, type TrainResult } from "./run.js";
-import { makeFolder } from "./run-folder.js";
-import { RunLock } from "./run-lock.js";
+import { makeFolder, runFiles } from "./run-folder.js";
 import { openParts } from "./run-parts.js";
 import type { RunStart } from "./run-start.js";
 import { checkSources, heldSamples, known, learntFrom, leftOutOf } from "./sources.js";
@@ -59,7 +60,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (!options.resume || existsSync(out)) await makeFolder(out);
   }
   // Of a folder that is not there, resuming says so.
-  const lock = leads && existsSync(out) ? await RunLock.take(out) : undefined;
+  const lock =
+    leads && existsSync(out)
+      ? await Lock.take(join(out, runFiles.lock), `${out} is being trained`)
+      : undefined;
   const resume = () => resumeRun(out, async (...asked) => (await data(...asked)).samples, options);
   try {
     let start: RunStart | undefined;

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { ClipsmithError } from "../util/errors.js";
-import { CHUNK_BYTES } from "./write-file.js";
+import { CHUNK_BYTES } from "../util/write-file.js";
 
 /** Opens a file for reading, and closes it whatever happens. Throws ClipsmithError if it cannot be opened. */
 export async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {

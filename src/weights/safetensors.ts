@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { ClipsmithError } from "../util/errors.js";
+import { replaceFile } from "../util/write-file.js";
 import { readFully, withFile } from "./read-file.js";
 import {
   arrays,
@@ -13,7 +14,6 @@ import {
   type SafetensorsEntry,
   type SafetensorsHeader,
 } from "./safetensors-header.js";
-import { replaceFile } from "./write-file.js";
 
 /** A tensor in a safetensors file, row-major. */
 export type SafetensorsTensor = {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, rm, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { ClipsmithError, messageOf } from "../util/errors.js";
+import { ClipsmithError, messageOf } from "./errors.js";
 
 /** Most bytes handed to one system call, which take no more than 2 GiB. */
 export const CHUNK_BYTES = 2 ** 28;

@@ -3,14 +3,10 @@ import { randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { ClipsmithError } from "../util/errors.js";
-import { cannotWrite } from "../weights/write-file.js";
-
-/** Name of the lock in a run's folder. */
-export const LOCK_FILE = "train.lock";
+import { ClipsmithError } from "./errors.js";
+import { cannotWrite } from "./write-file.js";
 
 /** How often a held lock is touched, so that other machines see it being held ... */
 const TOUCH_MS = 15_000;
@@ -33,11 +29,11 @@ const holderSchema = z.object({
 type Holder = z.output<typeof holderSchema>;
 
 /**
- * Keeps a run's folder to one process: a file that says which. A process that was killed leaves its
+ * Keeps a piece of work, such as a run's folder, to one process: a file that says which. A process that was killed leaves its
  * file behind; whether it still runs is told by its number and the time it started, and on another
  * machine by when it last touched the file.
  */
-export class RunLock {
+export class Lock {
   readonly #path: string;
   readonly #text: string;
   readonly #touching: NodeJS.Timeout;
@@ -53,12 +49,13 @@ export class RunLock {
   }
 
   /**
-   * Takes the lock of a run's folder.
+   * Takes a lock.
    *
+   * @param path of its file
+   * @param what has it, as in "photos is being trained"
    * @throws ClipsmithError when a living process has it, or it cannot be written
    */
-  static async take(folder: string): Promise<RunLock> {
-    const path = join(folder, LOCK_FILE);
+  static async take(path: string, what: string): Promise<Lock> {
     const holder: Holder = {
       pid: process.pid,
       machine: machine(),
@@ -70,7 +67,7 @@ export class RunLock {
     for (;;) {
       try {
         await writeFile(path, text, { flag: "wx" });
-        return new RunLock(path, text);
+        return new Lock(path, text);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
           // On a full disk the file is there, and empty.
@@ -78,7 +75,7 @@ export class RunLock {
           throw await cannotWrite(path, text.length, error);
         }
       }
-      await refuseIfHeld(folder, path);
+      await refuseIfHeld(path, what);
       await rm(path, { force: true });
     }
   }
@@ -99,7 +96,7 @@ export class RunLock {
 }
 
 /** Throws ClipsmithError if the lock's process is alive, as far as can be told. */
-async function refuseIfHeld(folder: string, path: string): Promise<void> {
+async function refuseIfHeld(path: string, what: string): Promise<void> {
   let text = await textOf(path);
   if (text === "") {
     await sleep(FILLED_AFTER_MS);
@@ -111,15 +108,15 @@ async function refuseIfHeld(folder: string, path: string): Promise<void> {
   if (where === machine()) {
     if (startOf(pid) !== started) return;
     throw new ClipsmithError(
-      `${folder} is being trained by the process ${pid}, since ${since}. Wait for its end, or stop it: kill ${pid}`,
+      `${what} by the process ${pid}, since ${since}. Wait for its end, or stop it: kill ${pid}`,
     );
   }
   const touched = await stat(path).catch(() => undefined);
   const seconds = (Date.now() - (touched?.mtimeMs ?? 0)) / 1000;
   if (seconds * 1000 > DEAD_AFTER_MS) return;
   throw new ClipsmithError(
-    `${folder} is being trained on another machine or in another container: by the process ${pid} of ${where}, ` +
-      `last seen ${Math.max(0, Math.round(seconds))} s ago. If it does not run any more, remove ${path}, ` +
+    `${what} on another machine or in another container: by the process ${pid} of ${where}, last seen ` +
+      `${Math.max(0, Math.round(seconds))} s ago. If it does not run any more, remove ${path}, ` +
       `or wait until it has not been seen for ${DEAD_AFTER_MS / 60_000} minutes.`,
   );
 }
