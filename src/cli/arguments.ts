@@ -1,6 +1,6 @@
 import { availableParallelism, cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
-import { place } from "../distributed/index.js";
+import { type Place, place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 
 /** An option's value as a number; the range is checked where the number is used. */
@@ -63,30 +63,31 @@ export function withRuntimeOptions(command: Command): Command {
  * @throws ClipsmithError if this machine does not have them, before anything is done.
  */
 export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOptions> {
-  const flags = { ...runtimeOfRank(), ...given };
   const [{ graph, input, neg }, { Program }] = await Promise.all([
     import("../graph/index.js"),
     import("../runtime/index.js"),
   ]);
-  const options = {
-    ...(flags.threads !== undefined && { threads: flags.threads }),
-    ...(flags.provider !== undefined && { provider: flags.provider }),
-    // The processor has no number.
-    ...(flags.provider !== undefined &&
-      flags.provider !== "cpu" &&
-      flags.device && { device: flags.device }),
-  };
+  const options = runtimeOf(given, place());
   const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
   await probe.release();
   return options;
 }
 
-/** Ranks of a host share its processors, and take a GPU each. */
-function runtimeOfRank(): RuntimeOptions {
-  const { localRank, localSize } = place();
-  if (localSize === 1) return {};
-  const share = Math.floor(cpus().length / localSize);
+/** What a process runs with: ranks of a host share its processors, and take one each of the GPUs they see. */
+export function runtimeOf(
+  { threads, provider = "cpu" }: RuntimeOptions,
+  { localRank, localSize }: Pick<Place, "localRank" | "localSize">,
+  { CUDA_VISIBLE_DEVICES: visible }: NodeJS.ProcessEnv = process.env,
+): RuntimeOptions {
   // A launcher may have bound this process to some processors already.
-  const threads = Math.max(1, Math.min(share, availableParallelism()));
-  return { threads, device: localRank };
+  const share = Math.min(Math.floor(cpus().length / localSize), availableParallelism());
+  const own = threads ?? (localSize > 1 ? Math.max(1, share) : undefined);
+  // A launcher may let each process see its own one alone.
+  const device = visible ? localRank % visible.split(",").length : localRank;
+  return {
+    ...(own !== undefined && { threads: own }),
+    provider,
+    // The processor has no number.
+    ...(provider !== "cpu" && device > 0 && { device }),
+  };
 }
