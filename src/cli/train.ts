@@ -6,7 +6,15 @@ import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, number, numbers, port, repeated, withRuntimeOptions } from "./arguments.js";
+import {
+  checkRuntime,
+  count,
+  number,
+  numbers,
+  port,
+  repeated,
+  withRuntimeOptions,
+} from "./arguments.js";
 import { changeOf, openCollections } from "./open-collections.js";
 import { counted, print, silence, skippedSummary, warn } from "./print.js";
 import { writeReport } from "./report.js";
@@ -27,6 +35,7 @@ interface TrainFlags extends SettingsFlags, RuntimeOptions {
   readonly overwrite?: boolean;
   readonly watch?: boolean;
   readonly port?: number;
+  readonly waitLimit?: number;
 }
 
 const presetLines = Object.entries(presets).map(
@@ -120,6 +129,11 @@ export function trainCommand(): Command {
     .option("--overwrite", "replace the run in --out")
     .option("--watch", "serve a live report to this machine's browsers until the training ends")
     .option("--port <port>", "port of --watch, 0 for any free one; default: 7861", port)
+    .option(
+      "--wait-limit <seconds>",
+      "under mpirun and srun: end when a process gives no sign of life for so long; default: 600",
+      count,
+    )
     .addHelpText(
       "after",
       `
@@ -138,8 +152,8 @@ Examples:
 }
 
 async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
-  const { resume = false, overwrite = false } = flags;
-  const communicator = await openCommunicator();
+  const { resume = false, overwrite = false, waitLimit: waitLimitSeconds } = flags;
+  const communicator = await openCommunicator({ ...(waitLimitSeconds && { waitLimitSeconds }) });
   const leads = communicator.rank === 0;
   if (!leads) silence();
   const runtime = await checkRuntime(flags);

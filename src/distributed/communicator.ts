@@ -29,6 +29,11 @@ export interface Communicator {
   broadcast(values: Values, root: number): Promise<void>;
   /** Waits until all ranks have come this far. */
   barrier(): Promise<void>;
+  /**
+   * A sign of life, to be given now and then by a rank that works while the others wait for it. They then wait
+   * on, see {@link CommunicatorOptions.waitLimitSeconds}. Costs nothing.
+   */
+  atWork(): void;
   /** To be called by all ranks at the end. A process that ends without has failed, and the run with it. */
   close(): Promise<void>;
   /** Ends the processes of all ranks at once, with `reason` on this one's stderr and exit status 1. */
@@ -38,8 +43,8 @@ export interface Communicator {
 export interface CommunicatorOptions {
   /**
    * Seconds for which a rank waits for the others in one operation before it ends the run and names those
-   * that did not come. More than the longest time that one rank works alone, such as rank 0 on a checkpoint.
-   * Default 600.
+   * that did not come: they are stopped, or have given no sign of life for so long. More than the longest
+   * time that one rank works alone without a sign, such as rank 0 on a checkpoint. Default 600.
    */
   readonly waitLimitSeconds?: number;
 }

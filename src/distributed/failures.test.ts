@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Communicator } from "./communicator.js";
 import { eachMpi, runRanks } from "./testing.js";
 
 /** Process number of each rank, from the line that rank 0 writes at the start. */
@@ -53,6 +54,28 @@ eachMpi("a rank whose program is stuck is named", [3], async (mpirun) => {
     /rank 2 of 3 .* has not reached operation 3 .*its program is at work, or stuck/,
   );
   assert.doesNotMatch(stderr, /rank [01] of 3 .* has not reached/);
+});
+
+eachMpi("a rank that gives signs of life is waited for, until it is stuck", [3], async (mpirun) => {
+  const program = async (communicator: Communicator) => {
+    const bed = new Int32Array(new SharedArrayBuffer(4));
+    await communicator.barrier();
+    for (let i = 0; i < 80 && communicator.rank === 2; i++) {
+      communicator.atWork();
+      Atomics.wait(bed, 0, 0, 50);
+    }
+    await communicator.barrier();
+    if (communicator.rank === 2) Atomics.wait(bed, 0, 0);
+    await communicator.barrier();
+  };
+  const { code, stderr } = await runRanks(mpirun, 3, program, { waitLimitSeconds: 2 });
+  assert.notEqual(code, 0);
+  // Operation 2 lasted twice the limit.
+  assert.match(
+    stderr,
+    /rank 2 of 3 .* has not reached operation 3 .*its program is at work, or stuck/,
+  );
+  assert.doesNotMatch(stderr, /operation 2|rank [01] of 3 .* has not reached/);
 });
 
 eachMpi("ranks that ask for different things are told", [3], async (mpirun) => {

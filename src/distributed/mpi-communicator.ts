@@ -19,7 +19,7 @@ export interface MpiThreadData {
   readonly largestCount: number;
   /**
    * Shared by both threads. [0] changes when there is something to do; [1] is an exit status other than 0 once
-   * all ranks are to be ended with it.
+   * all ranks are to be ended with it; [2] changes with every sign of life.
    */
   readonly signals: Int32Array;
 }
@@ -97,7 +97,7 @@ export class MpiCommunicator implements Communicator {
   ): Promise<MpiCommunicator> {
     const koffi = await loadKoffi();
     for (const [name, value] of Object.entries(quiet)) process.env[name] ??= value;
-    const signals = new Int32Array(new SharedArrayBuffer(8));
+    const signals = new Int32Array(new SharedArrayBuffer(12));
     const libraries = libraryCandidates(launcher);
     const workerData: MpiThreadData = {
       ...{ place, launcher, libraries, waitLimitSeconds, largestCount, signals },
@@ -157,6 +157,10 @@ export class MpiCommunicator implements Communicator {
 
   async barrier(): Promise<void> {
     await this.#ask("barrier");
+  }
+
+  atWork(): void {
+    Atomics.add(this.#signals, 2, 1);
   }
 
   close(): Promise<void> {

@@ -17,6 +17,7 @@ import {
 } from "./operations.js";
 import { nameOf, type Peer, type Peers } from "./peers.js";
 import { RollCall } from "./roll-call.js";
+import { LONGEST_STEP_SECONDS, Silence } from "./silence.js";
 import { tell } from "./tell.js";
 import { dismissWitness } from "./witness.js";
 
@@ -40,8 +41,6 @@ const ANSWER_SECONDS = Math.min(5, data.waitLimitSeconds);
 const LAST_WORDS_MS = 300;
 /** Names of missing ranks in a message. */
 const MOST_NAMES = 8;
-/** A longer time between two looks was spent with the process stopped, and does not count as waiting. */
-const LONGEST_STEP_SECONDS = 1;
 
 class MpiThread {
   readonly #mpi: Mpi;
@@ -51,6 +50,7 @@ class MpiThread {
   readonly #self = Buffer.from(JSON.stringify({ host: hostname(), process: process.pid }));
   readonly #peers: Peers;
   readonly #rollCall: RollCall;
+  readonly #silence = new Silence(data.signals);
   /** The number of the operation that was begun last. The first one is not the program's: see {@link meet}. */
   #begun = -1;
   readonly #bed = new Int32Array(new SharedArrayBuffer(4));
@@ -60,7 +60,7 @@ class MpiThread {
     this.#mpi = mpi;
     this.#koffi = koffi;
     this.#peers = new Array(size).fill(undefined);
-    this.#rollCall = new RollCall(mpi, rank, this.#peers);
+    this.#rollCall = new RollCall(mpi, rank, this.#peers, data.waitLimitSeconds);
   }
 
   /** Tells all ranks of each other. */
@@ -129,6 +129,7 @@ class MpiThread {
    */
   #agree(operation: Operation): number[] {
     this.#begun++;
+    this.#silence.end();
     const { rank, size } = data.place;
     const record = toRecord(operation);
     const records = new Float64Array(record.length * size);
@@ -194,7 +195,7 @@ class MpiThread {
     return { values, counts };
   }
 
-  /** Waits for a transfer. Ends the run if ranks do not come within the limit. */
+  /** Waits for a transfer. Ends the run if ranks do not come within the limit, nor give signs of life. */
   #finish(request: Request, operation: Operation): void {
     let limit = data.waitLimitSeconds;
     let waited = 0;
@@ -216,16 +217,18 @@ class MpiThread {
       const asker = this.#attend();
       if (asker < (asked === undefined ? Number.POSITIVE_INFINITY : data.place.rank)) {
         // Another one has waited longer. It is enough if one tells.
-        limit = waited + 2 * ANSWER_SECONDS;
+        limit = Math.max(limit, waited + 2 * ANSWER_SECONDS);
         asked = undefined;
       }
       if (asked === undefined && waited > limit) {
-        this.#rollCall.ask(this.#begun);
+        this.#rollCall.ask(this.#begun, this.#silence.look());
         asked = waited;
       }
-      if (asked !== undefined) {
-        const isOver = this.#rollCall.isComplete || waited > asked + ANSWER_SECONDS;
-        if (isOver) this.#giveUp(operation, waited);
+      if (asked !== undefined && (this.#rollCall.isComplete || waited > asked + ANSWER_SECONDS)) {
+        const patience = this.#rollCall.patience(this.#begun);
+        if (patience <= 0) this.#giveUp(operation, waited);
+        limit = waited + Math.max(patience, ANSWER_SECONDS);
+        asked = undefined;
       }
       this.#rest(rest);
       rest = Math.min(rest * REST_GROWTH, LONGEST_REST_MS);
@@ -258,7 +261,7 @@ class MpiThread {
     for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) {
       this.#queue.push(got.message as MpiRequest);
     }
-    return this.#rollCall.attend(this.#begun);
+    return this.#rollCall.attend(this.#begun, this.#silence.look());
   }
 
   #rest(ms: number): void {

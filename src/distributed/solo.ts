@@ -13,6 +13,7 @@ export function solo(): Communicator {
     allReduce: async () => {},
     broadcast: async () => {},
     barrier: async () => {},
+    atWork: () => {},
     close: async () => {},
     abort: (reason) => {
       tell(reason);

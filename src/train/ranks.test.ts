@@ -7,24 +7,14 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import type { Sample } from "../data/index.js";
 import { tarOf } from "../data/testing.js";
-import { type Communicator, solo } from "../distributed/index.js";
+import { solo } from "../distributed/index.js";
 import { eachMpi, resultsOf, runRanks } from "../distributed/testing.js";
 import { loadModel } from "../model/index.js";
 import { runFiles } from "./run-folder.js";
-import { colourSamples, learntMetrics, lossCurves, trainColours } from "./testing.js";
+import { callOf, colourSamples, learntMetrics, lossCurves, trainColours } from "./testing.js";
 
 const STEPS = 50;
 type Curves = Awaited<ReturnType<typeof lossCurves>>;
-
-/** A call of a function of testing.ts as a program that knows nothing else. */
-function call<R>(name: string, ...parameters: readonly unknown[]) {
-  const testing = new URL("./testing.js", import.meta.url).href;
-  const list = parameters.map((parameter) => `, ${JSON.stringify(parameter)}`).join("");
-  return new Function(
-    "communicator",
-    `return import("${testing}").then((m) => m.${name}(communicator${list}));`,
-  ) as (communicator: Communicator) => Promise<R>;
-}
 
 let root: string;
 let samples: Sample[];
@@ -73,7 +63,7 @@ const lossesOf = (run: string) =>
   learntMetrics(join(run, runFiles.metrics)).map(({ loss }) => loss as number);
 
 eachMpi("losses of 50 steps are those of one process", [2, 4], async (mpirun, ranks) => {
-  const [first, ...others] = await resultsOf(mpirun, ranks, call<Curves>("lossCurves", STEPS));
+  const [first, ...others] = await resultsOf(mpirun, ranks, callOf<Curves>("lossCurves", STEPS));
   for (const other of others) assert.deepEqual(other, first);
   for (const [name, { losses }] of Object.entries(alone)) {
     assertSameLosses(first![name]!.losses, losses, name);
@@ -86,7 +76,7 @@ eachMpi(
   [2, 4],
   async (mpirun, ranks) => {
     const out = join(root, `${mpirun.family} ${ranks}`);
-    await resultsOf(mpirun, ranks, call("trainColours", samples, out));
+    await resultsOf(mpirun, ranks, callOf("trainColours", samples, out));
     assertSameLosses(lossesOf(out), lossesOf(join(root, "alone")), "whole");
     const skipped = (run: string) => readFileSync(join(run, runFiles.skipped), "utf8");
     assert.equal(skipped(out), skipped(join(root, "alone")));
@@ -113,16 +103,16 @@ eachMpi(
       string,
     ];
     await trainColours(solo(), spec, whole, { readers: ranks });
-    await resultsOf(mpirun, ranks, call("trainColours", spec, shared));
+    await resultsOf(mpirun, ranks, callOf("trainColours", spec, shared));
     assertSameLosses(lossesOf(shared), lossesOf(whole), "shared");
     const skipped = (run: string) =>
       readFileSync(join(run, runFiles.skipped), "utf8").split("\n").toSorted();
     assert.deepEqual(skipped(shared), skipped(whole));
     assert.equal(skipped(whole).length, 6);
 
-    await resultsOf(mpirun, ranks, call("trainColours", spec, resumed, { steps: 4 }));
+    await resultsOf(mpirun, ranks, callOf("trainColours", spec, resumed, { steps: 4 }));
     await trainColours(solo(), spec, resumed, { resume: true, steps: 4 });
-    await resultsOf(mpirun, 6 - ranks, call("trainColours", spec, resumed, { resume: true }));
+    await resultsOf(mpirun, 6 - ranks, callOf("trainColours", spec, resumed, { resume: true }));
     assertSameLosses(lossesOf(resumed), lossesOf(whole), "resumed");
   },
 );
@@ -133,7 +123,11 @@ eachMpi(
   async (mpirun, ranks) => {
     const out = join(root, `${mpirun.family}, stopped`);
     await trainColours(solo(), samples, out, { steps: 5 });
-    await resultsOf(mpirun, ranks, call("trainColours", samples, out, { resume: true, steps: 4 }));
+    await resultsOf(
+      mpirun,
+      ranks,
+      callOf("trainColours", samples, out, { resume: true, steps: 4 }),
+    );
     await trainColours(solo(), samples, out, { resume: true });
     assertSameLosses(lossesOf(out), lossesOf(join(root, "alone")), "resumed");
   },
@@ -142,7 +136,7 @@ eachMpi(
 eachMpi("a batch that is too small for the ranks is refused by all", [4], async (mpirun, ranks) => {
   const out = join(root, `${mpirun.family}, small`);
   const few = samples.slice(0, 3);
-  const { code, stderr } = await runRanks(mpirun, ranks, call("trainColours", few, out));
+  const { code, stderr } = await runRanks(mpirun, ranks, callOf("trainColours", few, out));
   assert.notEqual(code, 0);
   assert.match(stderr, /A batch of 3 pairs cannot be shared by 4 ranks/);
   assert.ok(!existsSync(join(out, runFiles.checkpoints)));

@@ -176,11 +176,14 @@ async function compileStep(
   return step;
 }
 
-/** A run's validation, if it has one; `warn` is told of samples that cannot be read. */
+/**
+ * A run's validation, if it has one; `warn` is told of samples that cannot be read. The other ranks wait
+ * while it is at work.
+ */
 export async function openValidation(
   { config, tokenizer, training, batchSize }: RunStart,
   { clip, held, state }: RunParts,
-  runtime: RuntimeOptions | undefined,
+  { runtime, communicator = solo() }: Pick<RunPartsOptions, "runtime" | "communicator">,
   warn: (warning: string) => void,
 ): Promise<RunValidation | undefined> {
   if (held === undefined) return undefined;
@@ -192,6 +195,7 @@ export async function openValidation(
     maxPixels: training.maxPixels,
     batchSize,
     ...(runtime && { runtime }),
+    onBatch: () => communicator.atWork(),
   });
   for (const { reason } of validation.skipped) {
     warn(`Left a picture out of validation. ${reason}`);

@@ -88,14 +88,13 @@ export class Run {
   async train(): Promise<TrainResult> {
     const { training } = this.#start;
     const { step, batches, groups } = this.#parts;
-    const { runtime } = this.#options;
     const state = this.#state;
     let validation: RunValidation | undefined;
     try {
       // Somewhere to go back to.
       if (training.onBadLoss === "skip" && !this.#start.checkpoint) await this.#save();
       if (!this.#isLast && this.#ranks.leads) {
-        validation = await openValidation(this.#start, this.#parts, runtime, (warning) =>
+        validation = await openValidation(this.#start, this.#parts, this.#options, (warning) =>
           this.#report.message(warning),
         );
       }

@@ -1,6 +1,7 @@
 import {
   inMemory,
   isInMemory,
+  type Shard,
   type Skipped,
   type SourceSample,
   type StreamSource,
@@ -40,6 +41,23 @@ export function known(source: StreamSource): StreamSource {
   return isInMemory(source) ? source : (inMemory(source)?.samples ?? source);
 }
 
+/** The same source; `onEntry` is called for each entry that is read of its shards. */
+export function observed(source: StreamSource, onEntry: () => void): StreamSource {
+  if (isInMemory(source)) return source;
+  const shards = source.shards.map(
+    (shard): Shard => ({
+      name: shard.name,
+      async *read(start) {
+        for await (const entry of shard.read(start)) {
+          onEntry();
+          yield entry;
+        }
+      },
+    }),
+  );
+  return { name: source.name, shards };
+}
+
 /** What sources that are read beforehand leave out, and how many samples they have. */
 export interface LeftOut {
   readonly skipped: readonly Skipped[];
@@ -68,7 +86,7 @@ export async function heldSamples(
   checkValidation(training, collection !== undefined);
   if (training.validation === undefined) return undefined;
   const { part, samples } = training.validation;
-  return validationSamples(collection ? [known(collection)] : sources, samples, part);
+  return validationSamples(collection ? [collection] : sources, samples, part);
 }
 
 /** The sources without what is held out of them. */

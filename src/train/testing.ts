@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import sharp from "sharp";
 import { CLIP, type ClipOptions } from "../clip/index.js";
-import { openSource, type Sample } from "../data/index.js";
+import { openSource, type Sample, type Shard } from "../data/index.js";
 import { type Communicator, sameOnAllRanks } from "../distributed/index.js";
 import { initialize } from "../nn/index.js";
 import { random } from "../util/random.js";
@@ -182,4 +182,82 @@ export async function trainColours(
     progress: { stream: new TextSink() },
     ...(steps !== undefined && { signal: stopAfter(steps) }),
   });
+}
+
+/** A call of a function of this file as a program of ranks, which knows nothing else. */
+export function callOf<R>(name: string, ...parameters: readonly unknown[]) {
+  const list = parameters.map((parameter) => `, ${JSON.stringify(parameter)}`).join("");
+  return new Function(
+    "communicator",
+    `return import("${import.meta.url}").then((m) => m.${name}(communicator${list}));`,
+  ) as (communicator: Communicator) => Promise<R>;
+}
+
+/** What befalls a rank in {@link trainTars}: a signal before one of the steps it takes. */
+export interface Fault {
+  readonly rank: number;
+  readonly step: number;
+  readonly signal: "SIGKILL" | "SIGSTOP";
+}
+
+/** Trains on shards, with a checkpoint after each step, until a fault. */
+export async function trainTars(
+  communicator: Communicator,
+  folder: string,
+  out: string,
+  { resume = false, fault }: { readonly resume?: boolean; readonly fault?: Fault } = {},
+): Promise<void> {
+  let looks = 0;
+  const signal = {
+    get aborted() {
+      looks++;
+      if (fault?.rank === communicator.rank && fault.step === looks)
+        process.kill(process.pid, fault.signal);
+      return false;
+    },
+  } as AbortSignal;
+  await train({
+    out,
+    sources: [await openSource(folder)],
+    resume,
+    communicator,
+    model: { clip: tinyClip },
+    training: {
+      ...{ steps: 12, batchSize: 7, warmupSteps: 2, learningRate: 1e-3, augImages: 1 },
+      ...{ shuffleBuffer: 16, readers: 2, checkpointSeconds: 1e-6 },
+    },
+    runtime: { threads: 1 },
+    progress: { stream: new TextSink() },
+    signal,
+  });
+}
+
+/**
+ * Trains for two steps, with a validation on ten samples at the end.
+ *
+ * @returns samples that this rank has read to validate on
+ */
+export async function trainWithValidation(
+  communicator: Communicator,
+  samples: readonly Sample[],
+  out: string,
+): Promise<number> {
+  let count = 0;
+  const shard: Shard = {
+    name: "counted",
+    async *read() {
+      for (; count < 10; count++) yield { ...samples[count % samples.length]!, name: `${count}` };
+    },
+  };
+  await train({
+    out,
+    samples,
+    validation: { name: "counted", shards: [shard] },
+    communicator,
+    model: { clip: tinyClip },
+    training: { steps: 2, batchSize: 4, warmupSteps: 0 },
+    runtime: { threads: 1 },
+    progress: { stream: new TextSink() },
+  });
+  return count;
 }

@@ -10,7 +10,7 @@ import { Run, type RunOptions, type TrainResult } from "./run.js";
 import { makeFolder, runFiles } from "./run-folder.js";
 import { openParts } from "./run-parts.js";
 import type { RunStart } from "./run-start.js";
-import { checkSources, heldSamples, known, learntFrom, leftOutOf } from "./sources.js";
+import { checkSources, heldSamples, known, learntFrom, leftOutOf, observed } from "./sources.js";
 import { type NewRun, startRun } from "./start-run.js";
 import { survey } from "./survey.js";
 
@@ -50,10 +50,18 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const leads = communicator.rank === 0;
   if (given === undefined) throw new Error("train: give samples or sources");
   const sources = given.map(known);
+  // The other ranks wait meanwhile, however long it takes.
+  const read = (source: StreamSource) => observed(known(source), () => communicator.atWork());
+  const hold = (training: ResolvedTrainingOptions) =>
+    heldSamples(sources.map(read), training, options.validation && read(options.validation));
   let held: readonly SourceSample[] | undefined;
+  const found = new Float64Array(1);
   const data = async (training: ResolvedTrainingOptions, countAll: boolean) => {
-    held = await heldSamples(sources, training, options.validation);
-    return survey(learntFrom(sources, training), training.seed, { countAll });
+    held = await hold(training);
+    const learnt = learntFrom(sources.map(read), training);
+    const surveyed = await survey(learnt, training.seed, { countAll });
+    found[0] = surveyed.samples;
+    return surveyed;
   };
   if (leads) {
     if (!options.resume) checkSources(sources, options.training ?? {});
@@ -64,17 +72,19 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     leads && existsSync(out)
       ? await Lock.take(join(out, runFiles.lock), `${out} is being trained`)
       : undefined;
-  const resume = () => resumeRun(out, async (...asked) => (await data(...asked)).samples, options);
   try {
     let start: RunStart | undefined;
-    if (leads)
-      start = await (options.resume ? resume() : startRun(out, data, withValidation(options)));
-    await communicator.barrier();
+    if (leads) {
+      start = await (options.resume
+        ? resumeRun(out, async (...asked) => (await data(...asked)).samples, options)
+        : startRun(out, data, withValidation(options)));
+    }
+    await communicator.broadcast(found, 0);
     // The other ranks find the run in its folder.
-    start ??= await resume();
+    start ??= await resumeRun(out, async () => found[0]!, options);
     await communicator.barrier();
     const { config, training, checkpoint } = start;
-    held ??= await heldSamples(sources, training, options.validation);
+    if (leads) held ??= await hold(training);
     if (leads) options.onStart?.({ config, training, step: checkpoint?.step ?? 0 });
     const runData = { sources: learntFrom(sources, training), held, leftOut: leftOutOf(given) };
     const parts = await openParts(start, runData, options);

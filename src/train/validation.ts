@@ -21,6 +21,8 @@ export interface ValidationOptions {
   /** Pictures of more pixels are left out; default: the loader's. */
   readonly maxPixels?: number;
   readonly runtime?: RuntimeOptions;
+  /** Called after each batch, of reading and of measuring. */
+  readonly onBatch?: () => void;
 }
 
 /** How a model does on samples that it does not learn from. */
@@ -112,6 +114,7 @@ export class Validation {
       if (from === start) lossSum += (found.loss as Float32Array)[0]!;
       texts.set(found.texts as Float32Array, from * width);
       pictures.set(found.pictures as Float32Array, from * width);
+      this.#options.onBatch?.();
     }
     const recall = this.#recall(texts, pictures, width);
     const figures = { loss: lossSum / Math.floor(count / size), ...recall };
@@ -156,7 +159,7 @@ export class Validation {
 /** The samples whose pictures can be read. Decoded pictures stay in the loader's memory, as far as it goes. */
 async function readable(
   loader: PictureLoader,
-  { samples, batchSize }: ValidationOptions,
+  { samples, batchSize, onBatch }: ValidationOptions,
 ): Promise<{ samples: SourceSample[]; skipped: Skipped[] }> {
   const kept: SourceSample[] = [];
   const skipped: Skipped[] = [];
@@ -169,6 +172,7 @@ async function readable(
       if (reason === undefined) kept.push(sample);
       else skipped.push({ where: sample.name, reason });
     }
+    onBatch?.();
   }
   if (kept.length >= 2) return { samples: kept, skipped };
   throw new ClipsmithError(
