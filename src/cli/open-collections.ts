@@ -1,9 +1,9 @@
-import type { SampleSource, StreamSource } from "../data/index.js";
+import type { SampleSource, Skipped, StreamSource } from "../data/index.js";
 import { counted, print, skippedLines } from "./print.js";
 import { type Collection, collectionOf } from "./run-folder.js";
 
 /**
- * Opens collections of any kind to train on, and tells what is in them.
+ * Opens collections of any kind to train on, and tells what is in them and what is left out.
  *
  * @param isNamed whether each is told with its name; default: if there are several
  * @throws ClipsmithError when one cannot be opened
@@ -11,10 +11,11 @@ import { type Collection, collectionOf } from "./run-folder.js";
 export async function openCollections(
   specs: readonly string[],
   isNamed = specs.length > 1,
-): Promise<{ sources: StreamSource[]; found: Collection[] }> {
+): Promise<{ sources: StreamSource[]; found: Collection[]; skipped: Skipped[] }> {
   const { inMemory, openSource } = await import("../data/index.js");
   const sources: StreamSource[] = [];
   const found: Collection[] = [];
+  const skipped: Skipped[] = [];
   for (const spec of specs) {
     const source = await openSource(spec);
     const known = inMemory(source);
@@ -23,10 +24,11 @@ export async function openCollections(
       isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
     );
     print(...skippedLines(known?.skipped ?? []));
+    skipped.push(...(known?.skipped ?? []));
     sources.push(source);
     found.push(collection);
   }
-  return { sources, found };
+  return { sources, found, skipped };
 }
 
 /**

@@ -21,10 +21,27 @@ export function skippedLines(skipped: readonly Skipped[]): string[] {
   return [title, ...named];
 }
 
-/** Tells what a run left out: each of a few, or else how many of each cause, and the file that names them. */
-export function skippedSummary(skipped: SkippedSummary, file: string): string[] {
-  if (skipped.count <= NAMED) return skippedLines(skipped.first);
-  return [`Skipped ${skipped.count.toLocaleString("en")}, see ${file}:`, ...causeLines(skipped)];
+/**
+ * Tells what a run left out: each of a few, or else how many of each cause, and the file that names them.
+ *
+ * @param told what was told of before, when collections were read
+ */
+export function skippedSummary(
+  skipped: SkippedSummary,
+  file: string,
+  told: readonly Skipped[] = [],
+): string[] {
+  const before = new Map(told.map((one) => [one.where, one]));
+  const known = countSkipped([...before.values()]);
+  const count = skipped.count - known.count;
+  const first = skipped.first.filter(({ where }) => !before.has(where));
+  if (count <= first.length && count <= NAMED) return skippedLines(first);
+  const causes = [...skipped.causes].map(
+    ([cause, times]) => [cause, times - (known.causes.get(cause) ?? 0)] as const,
+  );
+  const rest = { count, causes: new Map(causes.filter(([, times]) => times > 0)), first };
+  const more = known.count > 0 ? " more" : "";
+  return [`Skipped ${count.toLocaleString("en")}${more}, see ${file}:`, ...causeLines(rest)];
 }
 
 let isSilent = false;

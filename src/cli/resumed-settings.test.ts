@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -45,6 +45,32 @@ test("what a run has otherwise is refused by name, be it not in its files of opt
     assert.match(stderr, message);
   }
   assert.equal(readFileSync(join(run, "collections.json"), "utf8"), before);
+});
+
+test("a collection to validate on is the run's own, unless that has moved", async () => {
+  const held = join(folder, "held");
+  const validated = join(folder, "validated");
+  await makeCollection(held, 6);
+  // What cannot be used of it is named, and no reason to stop.
+  for (let i = 0; i < 30; i++) writeFileSync(join(held, `lonely-${i}.txt`), "no picture\n");
+  const flags = ["--steps", "2", "--validation", held, ...tinyModel];
+  const { code, stderr, stdout } = await clipsmith("train", photos, "--out", validated, ...flags);
+  assert.equal(code, 0, stderr);
+  const skipped = readFileSync(join(validated, "skipped.jsonl"), "utf8").split("\n").slice(0, -1);
+  assert.equal(skipped.filter((line) => line.includes("lonely-")).length, 30);
+  assert.equal(stdout.split("no picture beside the .txt file").length, 2, stdout);
+
+  const again = (...more: readonly string[]) =>
+    clipsmith("train", photos, "--out", validated, "--resume", ...more);
+  const other = await again("--validation", photos);
+  assert.equal(other.code, 1);
+  assert.match(
+    other.stderr,
+    /These differ:\n {2}validation is ".*held" in the run, not ".*photos"\n/,
+  );
+  assert.equal((await again("--validation", held)).code, 0);
+  renameSync(held, join(folder, "moved"));
+  assert.equal((await again("--validation", join(folder, "moved"))).code, 0);
 });
 
 test("what a run has may be said again", async () => {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { isAddress } from "../data/captions.js";
 import { loadTokenizer } from "../data/index.js";
@@ -15,7 +15,7 @@ import {
 } from "../train/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkGiven } from "./check-settings.js";
-import { readCollections } from "./run-folder.js";
+import { collectionOf, readCollections } from "./run-folder.js";
 import { readSettingsFile } from "./settings-file.js";
 import {
   checkSettings,
@@ -204,6 +204,11 @@ async function differingAsides(
   if (validation !== undefined && !validates) {
     lines.push(`validation is not set in the run, not ${JSON.stringify(validation)}`);
   }
+  const own = readCollections(run).validated?.path;
+  if (validation !== undefined && validates && own !== undefined && isThere(own)) {
+    const asked = collectionOf(String(validation)).path;
+    lines.push(...differences({ validation: asked }, { validation: own }));
+  }
   const ownPath = join(run, modelFiles.tokenizer);
   if (tokenizer !== undefined) {
     const [asked, own] = await Promise.all([
@@ -221,6 +226,14 @@ async function differingAsides(
     lines.push(...differences({ vocabularySize }, { vocabularySize: own }));
   }
   return lines;
+}
+
+/** Whether a collection is where it was; of addresses, nobody asks. */
+function isThere(path: string): boolean {
+  // Where braces name several, they have a folder in common.
+  return (
+    isAddress(path) || existsSync(path.includes("{") ? dirname(`${path.split("{", 1)[0]!}_`) : path)
+  );
 }
 
 /** Whether a resumed run takes an option of training. */

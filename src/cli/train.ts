@@ -176,13 +176,14 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   const signal = stopOnSignals(
     "Stopping after this step, with a checkpoint. Once more ends at once.",
   );
-  const { sources, found } = await openCollections(collections);
+  const { sources, found, skipped: told } = await openCollections(collections);
   for (const [i, now] of found.entries()) {
     const before = known.trained?.[i];
     const change = before && changeOf(before, now);
     if (change) warn(change);
   }
   const held = validation === undefined ? undefined : await openCollections([validation], true);
+  told.push(...(held?.skipped ?? []));
   const result = await train({
     ...settings,
     out,
@@ -218,7 +219,7 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   await writeReport(out, report, runtime).catch((error: Error) =>
     warn(`There is no report: ${error.message}`),
   );
-  print(...skippedSummary(result.skipped, join(out, runFiles.skipped)));
+  print(...skippedSummary(result.skipped, join(out, runFiles.skipped), told));
   if (!result.finished) {
     print(`Stopped after step ${result.steps}. Go on with:`, `  ${resumeCommand(out)}`);
     return;

@@ -196,6 +196,44 @@ test("a folder: links are followed, and links in a circle end", async (t) => {
   ]);
 });
 
+test("links that lead nowhere are named, where a picture or its captions would be", async (t) => {
+  const path = await folder("broken", {
+    "a.png": "",
+    "a.txt": "one",
+    "b.txt": "two",
+    "c.png": "",
+  });
+  try {
+    for (const name of ["b.png", "c.txt", "d.png", "folder", ".hidden.png"]) {
+      await symlink(join(root, "nowhere"), join(path, name));
+    }
+  } catch {
+    t.skip("this system does not let us make links");
+    return;
+  }
+  const { samples, skipped } = await read(path);
+  assert.deepEqual(samples, [["a.png", ["one"]]]);
+  assert.deepEqual(
+    skipped.map((line) => String(line).replace(/(ENOENT).*/, "$1")),
+    [
+      "c.png,the .txt file of captions cannot be read: ENOENT",
+      "b.png,the link leads nowhere",
+      "d.png,the link leads nowhere",
+    ],
+  );
+
+  // Folders' names are captions all the same.
+  const kinds = await folder("kinds-broken", { "cats/1.png": "", "dogs/2.png": "" });
+  await symlink(join(root, "nowhere"), join(kinds, "dogs/3.png"));
+  assert.deepEqual(await read(kinds), {
+    samples: [
+      ["cats/1.png", ["cats"]],
+      ["dogs/2.png", ["dogs"]],
+    ],
+    skipped: [["dogs/3.png", "the link leads nowhere"]],
+  });
+});
+
 test("a folder with a list is read by the list, at any depth", async () => {
   const path = await folder("imagefolder", {
     "train/metadata.jsonl":

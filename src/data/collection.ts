@@ -20,6 +20,7 @@ export const FOLDER_LISTS = [
 ];
 
 const NO_CAPTIONS = "no .txt file of captions beside the picture";
+const BROKEN_LINK = "the link leads nowhere";
 
 /** File operations under way at once. */
 const FILE_CONCURRENCY = 32;
@@ -90,8 +91,7 @@ export async function readCollection(
   }
   let samples = await existing(found);
   if (samples.length === 0 && captions === "required") {
-    samples = labelled(root, found.skipped);
-    if (samples.length > 0) found.skipped.length = 0;
+    samples = labelled(root, found);
   }
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
@@ -161,11 +161,15 @@ export async function findFile(path: string): Promise<string | undefined> {
 }
 
 /** The pictures with their folders' names, if nothing but captions is missing and the names differ. */
-function labelled(root: string, skipped: readonly Skipped[]): Sample[] {
-  const folders = new Set(skipped.map(({ where }) => dirname(where)));
-  const bare = skipped.every(({ reason }) => reason === NO_CAPTIONS);
-  if (!bare || folders.size < 2 || folders.has(root)) return [];
-  return skipped.map(({ where }) => {
+function labelled(root: string, { skipped }: Found): Sample[] {
+  const broken = skipped.filter(({ reason }) => reason === BROKEN_LINK);
+  const bare = skipped.filter(({ reason }) => reason === NO_CAPTIONS);
+  const folders = new Set(bare.map(({ where }) => dirname(where)));
+  if (bare.length + broken.length < skipped.length || folders.size < 2 || folders.has(root)) {
+    return [];
+  }
+  skipped.splice(0, skipped.length, ...broken);
+  return bare.map(({ where }) => {
     const label = basename(dirname(where)).normalize("NFC").replaceAll("_", " ").trim();
     return { picture: where, captions: [isCaption(label) ? label : basename(dirname(where))] };
   });
@@ -174,11 +178,12 @@ function labelled(root: string, skipped: readonly Skipped[]): Sample[] {
 async function readFolder(folder: string, found: Found): Promise<void> {
   let files: string[];
   let folders: string[];
+  let broken: string[];
   try {
     const real = await realpath(folder);
     if (found.folders.has(real)) return;
     found.folders.add(real);
-    ({ files, folders } = await listFolder(folder));
+    ({ files, folders, broken } = await listFolder(folder));
   } catch (error) {
     const reason = `the folder cannot be read: ${messageOf(error)}`;
     found.skipped.push({ where: folder, reason });
@@ -188,7 +193,8 @@ async function readFolder(folder: string, found: Found): Promise<void> {
   if (list !== undefined) return addList(join(folder, list), found);
 
   const captionFiles = new Map<string, string>();
-  for (const name of files) {
+  // A link of captions that leads nowhere cannot be read, which is told with its picture.
+  for (const name of [...files, ...broken]) {
     if (extname(name).toLowerCase() === ".txt") captionFiles.set(stem(name), name);
   }
   const isPicture = (name: string) =>
@@ -215,7 +221,9 @@ async function readFolder(folder: string, found: Found): Promise<void> {
     if (typeof lines === "string") skip(name, lines);
     else addCaptions(found, join(folder, name), lines);
   });
-  const stems = new Set(pictures.map(stem));
+  const lost = broken.filter(isPicture);
+  for (const name of lost) skip(name, BROKEN_LINK);
+  const stems = new Set([...pictures, ...lost].map(stem));
   const odd = new Map(folders.filter(isPicture).map((name) => [stem(name), name]));
   for (const [name, file] of captionFiles) {
     if (stems.has(name)) continue;
@@ -231,19 +239,30 @@ function stem(name: string): string {
   return parse(name).name.normalize("NFC");
 }
 
-/** Names of the files and folders in `folder`, links followed, sorted, hidden ones left out. */
-export async function listFolder(folder: string): Promise<{ files: string[]; folders: string[] }> {
+/**
+ * Names of the files and folders in `folder`, links followed, and of links that lead nowhere; sorted, hidden
+ * ones left out.
+ */
+export async function listFolder(
+  folder: string,
+): Promise<{ files: string[]; folders: string[]; broken: string[] }> {
   const files: string[] = [];
   const folders: string[] = [];
+  const broken: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.name.startsWith(".")) continue;
     const kind = entry.isSymbolicLink()
       ? await stat(join(folder, entry.name)).catch(() => undefined)
       : entry;
-    if (kind?.isFile()) files.push(entry.name);
-    else if (kind?.isDirectory()) folders.push(entry.name);
+    if (kind === undefined) broken.push(entry.name);
+    else if (kind.isFile()) files.push(entry.name);
+    else if (kind.isDirectory()) folders.push(entry.name);
   }
-  return { files: files.sort(compare), folders: folders.sort(compare) };
+  return {
+    files: files.sort(compare),
+    folders: folders.sort(compare),
+    broken: broken.sort(compare),
+  };
 }
 
 function noSample(root: string, { skipped, captionless }: Found): ClipsmithError {

@@ -89,11 +89,12 @@ async function localArchives(path: string): Promise<Archive[]> {
   const kind = await stat(path).catch(() => undefined);
   if (kind === undefined) return [];
   if (!kind.isDirectory()) return kindOf(path) === undefined ? [] : [archive(path)];
-  const { files, folders } = await listFolder(path).catch((cause: unknown) => {
+  const { files, folders, broken } = await listFolder(path).catch((cause: unknown) => {
     throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}`, { cause });
   });
   if (files.some((name) => FOLDER_LISTS.includes(name))) return [];
-  return shardsAmong(files, folders).map((name) => archive(join(path, name)));
+  // A link that leads nowhere is a shard that cannot be read, and is told as one.
+  return shardsAmong([...files, ...broken], folders).map((name) => archive(join(path, name)));
 }
 
 async function remoteArchives(

@@ -23,6 +23,23 @@ const linesOf = (path: string) =>
     .slice(0, -1)
     .map((line) => JSON.parse(line) as unknown);
 
+test("what was to be used for something else is named and counted, and no part of the rate", () => {
+  const path = newPath();
+  const log = new SkipLog(path, limit(0.01));
+  const aside = Array.from({ length: 200 }, (_, i) => ({
+    where: `${i}.png`,
+    reason: "no caption",
+  }));
+  log.aside(aside);
+  log.aside(aside.slice(0, 5));
+  assert.deepEqual(log.news(), []);
+  assert.equal(linesOf(path).length, 200);
+  assert.deepEqual([...log.summary.causes], [["no caption", 200]]);
+  log.used(200);
+  log.skip({ where: "a.png", reason: "no caption" });
+  assert.equal(log.summary.count, 201);
+});
+
 test("each thing is named once, with its cause, also over several processes", () => {
   const path = newPath();
   const log = new SkipLog(path, limit(0.9));

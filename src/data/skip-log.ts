@@ -130,6 +130,12 @@ export class SkipLog {
     );
   }
 
+  /** What was to be used for something else, such as validation: named and counted, and no part of the rate. */
+  aside(skipped: readonly Skipped[]): void {
+    this.#record(skipped);
+    this.#told = this.#known.size;
+  }
+
   /** Writes down those that are not known yet. */
   #record(skipped: readonly Skipped[]): void {
     let lines = "";

@@ -1,12 +1,6 @@
 import { join } from "node:path";
 import { CLIP } from "../clip/index.js";
-import {
-  isInMemory,
-  openStreamAhead,
-  SkipLog,
-  type SourceSample,
-  type StreamSource,
-} from "../data/index.js";
+import { isInMemory, openStreamAhead, SkipLog, type StreamSource } from "../data/index.js";
 import { type Communicator, solo } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { BatchSource } from "./batches.js";
@@ -15,7 +9,7 @@ import { ownReaders, readersOf } from "./readers.js";
 import { runFiles } from "./run-folder.js";
 import { groupsOf, type RunStart } from "./run-start.js";
 import { type RunState, runStateSchema } from "./run-state.js";
-import { RunValidation } from "./run-validation.js";
+import { RunValidation, type ValidationData } from "./run-validation.js";
 import { checkSources, type LeftOut } from "./sources.js";
 import type { NewRun } from "./start-run.js";
 import { TrainingStep } from "./step.js";
@@ -24,7 +18,7 @@ import { Validation } from "./validation.js";
 /** What a run learns from, and what it is validated on. */
 export interface RunData {
   readonly sources: readonly StreamSource[];
-  readonly held: readonly SourceSample[] | undefined;
+  readonly held: ValidationData | undefined;
   readonly leftOut: LeftOut;
 }
 
@@ -42,7 +36,7 @@ export interface RunParts {
   readonly groups: ParameterGroups;
   /** That of the checkpoint it starts from. */
   readonly state: RunState;
-  readonly held: readonly SourceSample[] | undefined;
+  readonly held: ValidationData | undefined;
   readonly skipped: SkipLog;
   readonly batches: BatchSource;
   readonly step: TrainingStep;
@@ -81,6 +75,7 @@ export async function openParts(
   );
   const mend = `Mend them and ${checkpoint ? "go on by --resume" : "start anew by --overwrite"}`;
   skipped.leftOut(leftOut.skipped, leftOut.usable, mend);
+  skipped.aside(held?.skipped ?? []);
   const batches = openBatches(start, clip, sources, state, skipped, communicator);
   const step = await compileStep(start, clip, groups, communicator, runtime);
   return { clip, groups, state, held, skipped, batches, step };
@@ -182,7 +177,7 @@ async function compileStep(
  */
 export async function openValidation(
   { config, tokenizer, training, batchSize }: RunStart,
-  { clip, held, state }: RunParts,
+  { clip, held, state, skipped }: RunParts,
   { runtime, communicator = solo() }: Pick<RunPartsOptions, "runtime" | "communicator">,
   warn: (warning: string) => void,
 ): Promise<RunValidation | undefined> {
@@ -191,12 +186,13 @@ export async function openValidation(
     clip,
     config,
     tokenizer,
-    samples: held,
+    samples: held.samples,
     maxPixels: training.maxPixels,
     batchSize,
     ...(runtime && { runtime }),
     onBatch: () => communicator.atWork(),
   });
+  skipped.aside(validation.skipped);
   for (const { reason } of validation.skipped) {
     warn(`Left a picture out of validation. ${reason}`);
   }

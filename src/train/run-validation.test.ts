@@ -25,18 +25,22 @@ const shards = (entries: readonly string[]): SampleSource => ({
 
 test("as many samples as asked for are validated on, drawn by their names", async () => {
   const samples = names.map(sampleOf);
-  const some = await validationSamples([samples], 30, 0.05);
+  const { samples: some } = await validationSamples([samples], 30, 0.05);
   assert.equal(some.length, 30);
   assert.ok(some.every(({ name }) => isHeldOut(name, 0.05)));
   // From all of the collection, and the same ones while others come in.
   assert.ok(some.some(({ name }) => names.indexOf(name) > 3000));
-  const backwards = await validationSamples([samples.toReversed()], 30, 0.05);
+  const { samples: backwards } = await validationSamples([samples.toReversed()], 30, 0.05);
   assert.deepEqual(backwards, some);
-  const both = await validationSamples([samples, shards(names.slice(0, 100))], 10);
+  const { samples: both, skipped } = await validationSamples(
+    [samples, shards(names.slice(0, 100))],
+    10,
+  );
   assert.deepEqual(
     both.slice(5).map(({ name }) => name),
     [0, 1, 2, 3, 5].map((i) => names[i]),
   );
+  assert.deepEqual(skipped, [{ where: names[4], reason: "broken" }]);
   await assert.rejects(validationSamples([samples.slice(0, 2)], 30, 1e-9), {
     name: "ClipsmithError",
     message:

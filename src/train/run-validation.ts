@@ -1,6 +1,7 @@
 import {
   type Sample,
   type SampleSource,
+  type Skipped,
   type SourceSample,
   type StreamSource,
   takePart,
@@ -125,6 +126,13 @@ export function checkValidation(
   }
 }
 
+/** What a run is validated on. */
+export interface ValidationData {
+  readonly samples: readonly SourceSample[];
+  /** What was come upon and cannot be used. */
+  readonly skipped: readonly Skipped[];
+}
+
 /**
  * At most `count` samples of sources, the same at each call: of those in memory some drawn by their names, of
  * shards the first ones.
@@ -136,12 +144,13 @@ export async function validationSamples(
   sources: readonly StreamSource[],
   count: number,
   part?: number,
-): Promise<SourceSample[]> {
+): Promise<ValidationData> {
   const each = Math.ceil(count / sources.length);
   const chosen: SourceSample[] = [];
+  const skipped: Skipped[] = [];
   for (const source of sources) {
     const held = part === undefined ? source : takePart(source, part, true);
-    if ("shards" in held) chosen.push(...(await firstSamples(held, each)));
+    if ("shards" in held) chosen.push(...(await firstSamples(held, each, skipped)));
     else chosen.push(...drawnSamples(held, each));
   }
   if (chosen.length < 2) {
@@ -150,7 +159,7 @@ export async function validationSamples(
         "Hold out a larger training.validation.part, or name a collection by --validation.",
     );
   }
-  return chosen;
+  return { samples: chosen, skipped };
 }
 
 function drawnSamples(samples: readonly Sample[], count: number): SourceSample[] {
@@ -162,11 +171,18 @@ function drawnSamples(samples: readonly Sample[], count: number): SourceSample[]
   return order.slice(0, count).map(({ sample }) => ({ ...sample, name: sample.picture }));
 }
 
-async function firstSamples({ shards }: SampleSource, count: number): Promise<SourceSample[]> {
+async function firstSamples(
+  { shards }: SampleSource,
+  count: number,
+  skipped: Skipped[],
+): Promise<SourceSample[]> {
   const samples: SourceSample[] = [];
   for (const shard of shards) {
     for await (const entry of shard.read()) {
-      if ("reason" in entry) continue;
+      if ("reason" in entry) {
+        skipped.push(entry);
+        continue;
+      }
       samples.push(entry);
       if (samples.length === count) return samples;
     }

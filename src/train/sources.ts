@@ -3,13 +3,12 @@ import {
   isInMemory,
   type Shard,
   type Skipped,
-  type SourceSample,
   type StreamSource,
   takePart,
 } from "../data/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
-import { checkValidation, validationSamples } from "./run-validation.js";
+import { checkValidation, type ValidationData, validationSamples } from "./run-validation.js";
 
 /** Throws ClipsmithError where options ask of the sources what they cannot do. */
 export function checkSources(
@@ -82,7 +81,7 @@ export async function heldSamples(
   sources: readonly StreamSource[],
   training: ResolvedTrainingOptions,
   collection: StreamSource | undefined,
-): Promise<readonly SourceSample[] | undefined> {
+): Promise<ValidationData | undefined> {
   checkValidation(training, collection !== undefined);
   if (training.validation === undefined) return undefined;
   const { part, samples } = training.validation;

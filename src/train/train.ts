@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Sample, SourceSample, StreamSource } from "../data/index.js";
+import type { Sample, StreamSource } from "../data/index.js";
 import { solo } from "../distributed/index.js";
 import type { ModelConfig } from "../model/index.js";
 import { Lock } from "../util/lock.js";
@@ -10,6 +10,7 @@ import { Run, type RunOptions, type TrainResult } from "./run.js";
 import { makeFolder, runFiles } from "./run-folder.js";
 import { openParts } from "./run-parts.js";
 import type { RunStart } from "./run-start.js";
+import type { ValidationData } from "./run-validation.js";
 import { checkSources, heldSamples, known, learntFrom, leftOutOf, observed } from "./sources.js";
 import { type NewRun, startRun } from "./start-run.js";
 import { survey } from "./survey.js";
@@ -52,9 +53,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const sources = given.map(known);
   // The other ranks wait meanwhile, however long it takes.
   const read = (source: StreamSource) => observed(known(source), () => communicator.atWork());
-  const hold = (training: ResolvedTrainingOptions) =>
-    heldSamples(sources.map(read), training, options.validation && read(options.validation));
-  let held: readonly SourceSample[] | undefined;
+  const { validation } = options;
+  const hold = async (training: ResolvedTrainingOptions) => {
+    const data = await heldSamples(sources.map(read), training, validation && read(validation));
+    const { skipped } = leftOutOf(validation ? [validation] : []);
+    return data && { ...data, skipped: [...skipped, ...data.skipped] };
+  };
+  let held: ValidationData | undefined;
   const found = new Float64Array(1);
   const data = async (training: ResolvedTrainingOptions, countAll: boolean) => {
     held = await hold(training);
