@@ -5,6 +5,8 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
+import { writeReport } from "../src/cli/report.js";
+import { cliFiles } from "../src/cli/run-folder.js";
 import type { Sample } from "../src/data/index.js";
 import { formatRetrieval, type RetrievalResult, retrieval } from "../src/eval/index.js";
 import { type Embedder, Model, modelFiles } from "../src/model/index.js";
@@ -82,8 +84,11 @@ async function trainOnce(
   });
   console.log(
     `${result.steps} steps, loss ${result.loss.toFixed(3)}, ` +
-      `${result.samplesPerSecond.toFixed(0)} pairs/s\n`,
+      `${result.samplesPerSecond.toFixed(0)} pairs/s`,
   );
+  const report = join(run, cliFiles.report);
+  await writeReport(run, report, {}, join(emoji, "unseen-style.jsonl"));
+  console.log(`${report} shows how it got on, and what it finds in the style never seen.\n`);
 }
 
 /** Names against drawings in a style that was not trained on, one to one. */

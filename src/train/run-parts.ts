@@ -193,8 +193,9 @@ export async function openValidation(
     onBatch: () => communicator.atWork(),
   });
   skipped.aside(validation.skipped);
-  for (const { reason } of validation.skipped) {
-    warn(`Left a picture out of validation. ${reason}`);
+  for (const { where, reason } of validation.skipped) {
+    const what = reason.includes(where) ? "a picture" : where;
+    warn(`Left ${what} out of validation: ${reason}`);
   }
   return new RunValidation(validation, training, state.best);
 }
