@@ -50,6 +50,22 @@ test("an icon that isn't there is an error", () => {
   assert.throws(() => iconSvg(set, "orphan", 8), /no icon named "nobody"/);
 });
 
+test("makers of flags draw those of nearly all regions, by their codes", () => {
+  const emoji = loadEmoji();
+  const flags = emoji.filter(({ name }) => name.startsWith("flag: "));
+  const vendors = { flag: 261, flagpack: 250, "circle-flags": 261, cif: 198 } as const;
+  for (const [vendor, least] of Object.entries(vendors)) {
+    const { names } = loadVendor(vendor as keyof typeof vendors, emoji);
+    const drawn = flags.filter(({ hexcode }) => names.has(hexcode));
+    assert.ok(drawn.length >= least, `${vendor} ${drawn.length}`);
+    assert.equal(drawn.length, names.size, `${vendor} draws nothing else`);
+  }
+  const { names } = loadVendor("flag", emoji);
+  const iconOf = (name: string) => names.get(flags.find((flag) => flag.name === name)!.hexcode);
+  assert.equal(iconOf("flag: France"), "fr-4x3");
+  assert.equal(iconOf("flag: Scotland"), "gb-sct-4x3");
+});
+
 test("nearly every emoji that a vendor draws is found", () => {
   const emoji = loadEmoji();
   const found = (vendor: Parameters<typeof loadVendor>[0]) => loadVendor(vendor, emoji).names;

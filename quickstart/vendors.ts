@@ -17,7 +17,19 @@ export const MORE_VENDORS = [
   "emojione-monotone",
   "fxemoji",
   "streamline-emojis",
+  "flag",
+  "flagpack",
+  "circle-flags",
+  "cif",
 ] as const;
+
+/** Makers of flags alone, which name them by the codes of ISO 3166 and an ending. */
+const FLAG_ENDINGS: Readonly<Partial<Record<Vendor, string>>> = {
+  flag: "-4x3",
+  flagpack: "",
+  "circle-flags": "",
+  cif: "",
+};
 
 /** The maker whose drawing style is never trained on. */
 export const UNSEEN_VENDOR = "openmoji";
@@ -99,6 +111,18 @@ function iconName(name: string): string {
     .replace(/[^a-z0-9]+/g, "-");
 }
 
+/** "fr" for 1F1EB-1F1F7, "gb-eng" for 1F3F4-E0067-...-E007F; undefined for what is no region's flag. */
+function region(hexcode: string): string | undefined {
+  const codes = hexcode.split("-").map((code) => Number.parseInt(code, 16));
+  if (codes.length === 2 && codes.every((code) => code >= 0x1f1e6 && code <= 0x1f1ff)) {
+    return String.fromCharCode(...codes.map((code) => code - 0x1f1e6 + 0x61));
+  }
+  const [flag, ...tags] = codes;
+  if (flag !== 0x1f3f4 || tags.pop() !== 0xe007f) return undefined;
+  const letters = String.fromCharCode(...tags.map((tag) => tag - 0xe0000));
+  return `${letters.slice(0, 2)}-${letters.slice(2)}`;
+}
+
 /** Some sets write the variation selector U+FE0F, others leave it out; no two emoji differ by it alone. */
 function withoutVariation(hexcode: string): string {
   return hexcode.toUpperCase().replace(/-FE0F/g, "");
@@ -110,22 +134,42 @@ export interface VendorIcons {
   readonly names: ReadonlyMap<string, string>;
 }
 
-/** Reads a vendor's icons (up to 100 MB) and finds those of `emoji`: by code points, else by name. */
+/**
+ * Reads a vendor's icons (up to 100 MB) and finds those of `emoji`: by code points, else by name; flags of
+ * makers of flags by region.
+ */
 export function loadVendor(vendor: Vendor, emoji: readonly Emoji[]): VendorIcons {
   const set = readPackageFile<IconSet>(vendor, "icons.json");
-  const byCode = new Map<string, string>();
-  const chars = readPackageFile<Record<string, string>>(vendor, "chars.json");
-  for (const [hexcode, name] of Object.entries(chars)) byCode.set(withoutVariation(hexcode), name);
+  const candidates = candidatesOf(vendor);
   const names = new Map<string, string>();
-  for (const { hexcode, name } of emoji) {
-    const candidates = [byCode.get(withoutVariation(hexcode)), iconName(name), OTHER_NAMES[name]];
-    const found = candidates.find(
+  for (const one of emoji) {
+    const { hexcode } = one;
+    const found = candidates(one).find(
       (candidate) =>
         candidate !== undefined && (candidate in set.icons || candidate in (set.aliases ?? {})),
     );
     if (found !== undefined) names.set(hexcode, found);
   }
   return { set, names };
+}
+
+/** What a vendor's icon of an emoji may be called. */
+function candidatesOf(vendor: Vendor): (emoji: Emoji) => readonly (string | undefined)[] {
+  const ending = FLAG_ENDINGS[vendor];
+  if (ending !== undefined) {
+    return ({ hexcode }) => {
+      const code = region(hexcode);
+      return [code && `${code}${ending}`];
+    };
+  }
+  const byCode = new Map<string, string>();
+  const chars = readPackageFile<Record<string, string>>(vendor, "chars.json");
+  for (const [hexcode, name] of Object.entries(chars)) byCode.set(withoutVariation(hexcode), name);
+  return ({ hexcode, name }) => [
+    byCode.get(withoutVariation(hexcode)),
+    iconName(name),
+    OTHER_NAMES[name],
+  ];
 }
 
 /** An icon with what its aliases change: their own sizes win, turns and flips add up. */
