@@ -1,18 +1,45 @@
 /**
  * `npm run bench -- epoch`: a pass over 50,000 pictures in shards: how flat the memory is, and how long
  * steps wait for their samples. The model is narrow, so that a pass takes minutes: data is asked for far
- * faster than a model of a useful size would.
+ * faster than a model of a useful size would. With a number of minutes, the same of a model of the sizes of
+ * x-clip's README, which comes so far and no further.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CLIP } from "../src/clip/index.js";
 import { openSource } from "../src/data/index.js";
-import { readMetrics, train } from "../src/train/index.js";
+import { type NewRun, readMetrics, train } from "../src/train/index.js";
 import { median } from "./median.js";
 import { writeShapes } from "./shapes/shards.js";
 
 const PICTURES = 50_000;
-const BATCH = 64;
+/** A pass by a narrow model. */
+const narrow = {
+  model: {
+    clip: {
+      dimText: 64,
+      dimImage: 64,
+      dimLatent: 64,
+      textEncDepth: 1,
+      textSeqLen: 24,
+      visualEncDepth: 1,
+      visualImageSize: 256,
+      visualPatchSize: 64,
+    },
+  },
+  training: { epochs: 1, batchSize: 64 },
+} as const satisfies NewRun;
+
+/** Some minutes of the README's sizes. */
+function wide(minutes: number) {
+  const { visualImageSize, textSeqLen } = new CLIP({}).options;
+  return {
+    model: { clip: { visualImageSize, textSeqLen } },
+    training: { minutes, batchSize: 32, schedule: "constant" },
+  } as const satisfies NewRun;
+}
+
 /** Memory is compared with that after so long: caches and blocks of samples have filled. */
 const SETTLED_SECONDS = 60;
 /** It goes up and down with garbage: what is compared are medians over so long. */
@@ -35,30 +62,20 @@ export interface EpochFigures {
  * Runs the benchmark.
  *
  * @param options a folder that has the shards of `npm run shapes`, or is to have them; default: one that is
- *   removed afterwards.
+ *   removed afterwards. And, for a model of the README's sizes, the minutes.
  */
-export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigures> {
+export async function benchEpoch([folder, minutes]: readonly string[]): Promise<EpochFigures> {
   const temporary = await mkdtemp(join(tmpdir(), "clipsmith-bench-epoch-"));
   try {
     const shards = folder ?? join(temporary, "shapes");
     await writeShapes(shards, { count: PICTURES });
     const out = join(temporary, "run");
+    const run = minutes === undefined ? narrow : wide(Number(minutes));
+    const batch = run.training.batchSize;
     await train({
+      ...run,
       out,
       sources: [await openSource(shards)],
-      model: {
-        clip: {
-          dimText: 64,
-          dimImage: 64,
-          dimLatent: 64,
-          textEncDepth: 1,
-          textSeqLen: 24,
-          visualEncDepth: 1,
-          visualImageSize: 256,
-          visualPatchSize: 64,
-        },
-      },
-      training: { epochs: 1, batchSize: BATCH },
       progress: { stream: process.stderr },
     });
     // The first step waits for the first batch, and for the threads to start.
@@ -71,7 +88,7 @@ export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigu
     let waited = 0;
     const memory: { readonly time: number; readonly rssMB: number }[] = [];
     for (const { samplesPerSecond, dataWaitSeconds, rssMB } of steps) {
-      seconds += BATCH / samplesPerSecond;
+      seconds += batch / samplesPerSecond;
       waited += dataWaitSeconds;
       if (seconds >= SETTLED_SECONDS) memory.push({ time: seconds, rssMB });
     }
@@ -83,8 +100,8 @@ export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigu
     const lastMB = medianOf(seconds - WINDOW_SECONDS, seconds);
     const mostMB = Math.max(...memory.map(({ rssMB }) => rssMB));
     const figures = {
-      pictures: (steps.length + 1) * BATCH,
-      picturesPerSecond: (steps.length * BATCH) / seconds,
+      pictures: (steps.length + 1) * batch,
+      picturesPerSecond: (steps.length * batch) / seconds,
       dataWait: waited / seconds,
       settledMB,
       lastMB,
@@ -92,7 +109,7 @@ export async function benchEpoch([folder]: readonly string[]): Promise<EpochFigu
       growth: lastMB / settledMB - 1,
     };
     console.log(
-      `${figures.pictures} pictures at ${figures.picturesPerSecond.toFixed(0)} a second: ` +
+      `${figures.pictures} pictures at ${figures.picturesPerSecond.toPrecision(3)} a second: ` +
         `${(100 * figures.dataWait).toFixed(1)} % of the time waited for them; ${settledMB} MB after a ` +
         `minute, ${lastMB} MB at the end (${(100 * figures.growth).toFixed(1)} % more), ${mostMB} MB at most`,
     );
