@@ -19,16 +19,20 @@ const server = createServer((connection) => {
     rank = Number(data.toString());
     connection.write(".");
   });
-  connection.on("error", () => {});
-  connection.on("close", () => {
-    open--;
+  const end = () => {
     // What ends after the first one was killed because of it. So were other hosts' ranks; times tell.
-    if (rank !== undefined && !isOver) {
-      isOver = true;
-      const name = (JSON.parse(names) as string[])[rank];
-      if (!existsSync(join(folder, "dismissed")))
-        tell(`${name} was killed, as the first on its host, at ${new Date().toISOString()}`);
-    }
+    if (rank === undefined || isOver) return;
+    isOver = true;
+    const name = (JSON.parse(names) as string[])[rank];
+    if (!existsSync(join(folder, "dismissed")))
+      tell(`${name} was killed, as the first on its host, at ${new Date().toISOString()}`);
+  };
+  // Connections that end together come here in the order of their ends, but are closed in the reverse one.
+  connection.on("end", end);
+  connection.on("error", end);
+  connection.on("close", () => {
+    end();
+    open--;
     if (open === 0 && isOver) server.close();
   });
 });
