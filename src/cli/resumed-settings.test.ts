@@ -73,6 +73,29 @@ test("a collection to validate on is the run's own, unless that has moved", asyn
   assert.equal((await again("--validation", join(folder, "moved"))).code, 0);
 });
 
+test("the collections are the run's own, unless they have moved", async () => {
+  const [own, copy, out] = ["own", "copy", "of-own"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await makeCollection(own, 6);
+  await makeCollection(copy, 6);
+  const begun = await clipsmith("train", own, "--out", out, "--steps", "2", ...tinyModel);
+  assert.equal(begun.code, 0, begun.stderr);
+  const before = readFileSync(join(out, "collections.json"), "utf8");
+  const other = await clipsmith("train", copy, "--out", out, "--resume");
+  assert.equal(other.code, 1);
+  assert.match(
+    other.stderr,
+    /These differ:\n {2}data is \[".*own"\] in the run, not \[".*copy"\]\n/,
+  );
+  assert.equal(readFileSync(join(out, "collections.json"), "utf8"), before);
+  renameSync(own, join(folder, "moved-own"));
+  const moved = await clipsmith("train", join(folder, "moved-own"), "--out", out, "--resume");
+  assert.equal(moved.code, 0, moved.stderr);
+});
+
 test("what a run has may be said again", async () => {
   for (const flags of [
     ["--vocabulary-size", "1000"],

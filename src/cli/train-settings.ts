@@ -167,7 +167,10 @@ function besideFile(tree: Tree, file: string): Tree {
  *
  * @throws ClipsmithError naming the settings that differ.
  */
-export async function checkResumedSettings(run: string, flags: SettingsFlags): Promise<void> {
+export async function checkResumedSettings(
+  run: string,
+  { data, ...flags }: SettingsFlags & { readonly data: readonly string[] },
+): Promise<void> {
   const {
     preset,
     model: givenModel = {},
@@ -184,7 +187,11 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
   if (model === undefined || training === undefined) return;
   const differing = [
     ...differences(given, { model, training }),
-    ...(await differingAsides(run, asides, (training as Tree).validation !== undefined)),
+    ...(await differingAsides(
+      run,
+      { ...asides, data },
+      isTree(training) && training.validation !== undefined,
+    )),
   ];
   if (differing.length === 0) return;
   throw new ClipsmithError(
@@ -197,10 +204,16 @@ export async function checkResumedSettings(run: string, flags: SettingsFlags): P
 /** A line for each setting that `training.json` and `config.json` do not have, and the run has otherwise. */
 async function differingAsides(
   run: string,
-  { validation, tokenizer, vocabularySize }: Tree,
+  { data, validation, tokenizer, vocabularySize }: Tree,
   validates: boolean,
 ): Promise<string[]> {
   const lines: string[] = [];
+  const trained = readCollections(run).trained?.map(({ path }) => path) ?? [];
+  const given = (data as readonly string[]).map((spec) => collectionOf(spec).path);
+  // What is not there any more has moved.
+  if (given.length > 0 && trained.length > 0 && trained.every(isThere)) {
+    lines.push(...differences({ data: given }, { data: trained }));
+  }
   if (validation !== undefined && !validates) {
     lines.push(`validation is not set in the run, not ${JSON.stringify(validation)}`);
   }

@@ -152,6 +152,9 @@ Examples:
 }
 
 async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
+  const signal = stopOnSignals(
+    "Stopping after this step, with a checkpoint. Once more ends at once.",
+  );
   const { resume = false, overwrite = false, waitLimit: waitLimitSeconds } = flags;
   const communicator = await openCommunicator({ ...(waitLimitSeconds && { waitLimitSeconds }) });
   const leads = communicator.rank === 0;
@@ -170,12 +173,9 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
     );
   }
   const { validation = known.validated?.path, ...settings } = asked;
-  if (resume) await checkResumedSettings(out, flags);
+  if (resume) await checkResumedSettings(out, { ...flags, data: given });
 
   const page = flags.watch && leads ? await watchRun(out, flags.port) : undefined;
-  const signal = stopOnSignals(
-    "Stopping after this step, with a checkpoint. Once more ends at once.",
-  );
   const { sources, found, skipped: told } = await openCollections(collections);
   for (const [i, now] of found.entries()) {
     const before = known.trained?.[i];
