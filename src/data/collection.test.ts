@@ -271,6 +271,8 @@ test("CSV: quotes, line breaks, mixed line ends, other columns, rows of one pict
 });
 
 test("CSV: bad rows are named by their line", async () => {
+  const unclosed =
+    "malformed row: a quote is opened and not closed again, so nothing after it could be read";
   const text =
     'path,text\na.png,"two\nlines"\nb.png\nb.png,x,y\nc.png,gone\n,no picture\nb.png,\n' +
     'https://example.org/a.png,far\nc.png,gone again\nb.png,"never closed\na.png,lost\n';
@@ -282,10 +284,8 @@ test("CSV: bad rows are named by their line", async () => {
       ["bad.csv:7", "no path of a picture"],
       ["bad.csv:8", "no caption: b.png"],
       ["bad.csv:9", "the picture is a web address, download it first: https://example.org/a.png"],
-      [
-        "bad.csv:11",
-        "malformed row: a quote is opened and not closed again, so nothing after it could be read",
-      ],
+      ["bad.csv:11", unclosed],
+      ["bad.csv:12", unclosed],
       ["bad.csv:6", `the picture does not exist: ${join(root, "list-bad.csv", "c.png")}`],
       ["bad.csv:10", `the picture does not exist: ${join(root, "list-bad.csv", "c.png")}`],
     ],

@@ -99,11 +99,13 @@ async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fiel
     skip_records_with_error: true,
   });
   let failure: string | undefined;
+  /** Whether the rest of the table is lost. */
+  let isCut = false;
   parser.on("skip", (error: Error & { code?: string }) => {
-    failure =
-      error.code === "CSV_QUOTE_NOT_CLOSED"
-        ? "malformed row: a quote is opened and not closed again, so nothing after it could be read"
-        : `malformed row: ${error.message}`;
+    isCut = error.code === "CSV_QUOTE_NOT_CLOSED";
+    failure = isCut
+      ? "malformed row: a quote is opened and not closed again, so nothing after it could be read"
+      : `malformed row: ${error.message}`;
   });
   const input = Readable.from(utf8Bytes(createReadStream(path)), { objectMode: false });
   // pipe() does not pass errors on.
@@ -137,7 +139,13 @@ async function* tableRows(path: string, check: ColumnCheck): AsyncGenerator<Fiel
   } finally {
     input.destroy();
   }
-  if (failure !== undefined) yield { line, problem: failure };
+  if (failure === undefined) return;
+  if (!isCut) yield { line, problem: failure };
+  // Each line of the rest counts as a row.
+  else
+    for await (const lost of lines(path)) {
+      if (lost.line >= line) yield { line: lost.line, problem: failure };
+    }
 }
 
 /** Text out of a cell that has a letter for each byte. */
