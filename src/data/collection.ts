@@ -76,7 +76,8 @@ export async function readCollection(
   const kind = await stat(root).catch((error: NodeJS.ErrnoException) => {
     throw new ClipsmithError(
       error.code === "ENOENT"
-        ? `${root} does not exist. Give the path of a folder of pictures or of a list of them.`
+        ? `${root} does not exist. Give the path of a folder of pictures, of a list of them, or of tar or ` +
+            "Parquet files; where braces name several, all must be there."
         : `Cannot read ${root}: ${error.message}`,
     );
   });

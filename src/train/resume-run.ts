@@ -36,6 +36,13 @@ export async function resumeRun(
   try {
     json = JSON.parse(await readFile(path, "utf8"));
   } catch (cause) {
+    if (existsSync(path)) {
+      throw new ClipsmithError(
+        `Cannot read ${path}: ${messageOf(cause)}. Mend it: it holds the options that the run was started ` +
+          "with, as JSON. Its checkpoints are as they were.",
+        { cause },
+      );
+    }
     throw new ClipsmithError(
       `There is no run to resume in ${folder}: cannot read ${runFiles.training}: ` +
         `${messageOf(cause)}. Leave out --resume to start one.`,

@@ -173,6 +173,15 @@ test("what cannot be resumed says why", async () => {
     message: /^There is no run to resume in .*training\.json.*Leave out --resume to start one\.$/,
   });
   await start(folder);
+  const training = join(folder, runFiles.training);
+  const text = await readFile(training, "utf8");
+  await writeFile(training, text.slice(0, -5));
+  await assert.rejects(resumeRun(folder, countSamples), {
+    name: "ClipsmithError",
+    message:
+      /^Cannot read .*training\.json: .*JSON.* Mend it: .* Its checkpoints are as they were\.$/,
+  });
+  await writeFile(training, text);
   await saveCheckpoint(join(folder, runFiles.checkpoints), {
     step: 3,
     tensors: new Map([["temperature", { shape: [], data: Float32Array.of(2) }]]),

@@ -33,9 +33,10 @@ export async function replaceFile(path: string, parts: readonly Uint8Array[]): P
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
     const needed = parts.reduce((sum, part) => sum + part.byteLength, 0);
-    throw await cannotWrite(path, needed, error);
+    const failure = await cannotWrite(path, needed, error);
+    await rm(temporary, { force: true });
+    throw failure;
   }
   await syncFolder(dirname(path));
   return hash.digest("hex");
