@@ -150,8 +150,9 @@ export class DecodedSamplesReader {
 
   /** As many samples as are asked for at once, and those that are missing: then loads end where batches do. */
   async #take(): Promise<Load["entries"]> {
-    const { stream, count } = this.#options;
-    let left = count + this.#missing;
+    const { stream, count, communicator } = this.#options;
+    // When some are found missing is a matter of time, and ranks have to take the same.
+    let left = communicator ? count : count + this.#missing;
     this.#missing = 0;
     const entries: { entry: Streamed; position: StreamPosition }[] = [];
     while (left > 0) {
