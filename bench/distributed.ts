@@ -5,7 +5,7 @@
  */
 import { CLIP } from "../src/clip/index.js";
 import { type Communicator, solo } from "../src/distributed/index.js";
-import { type Mpirun, mpiruns, resultsOf } from "../src/distributed/testing.js";
+import { type Mpirun, mpiruns, programOf, resultsOf } from "../src/distributed/testing.js";
 import { initialize } from "../src/nn/index.js";
 import { TrainingStep } from "../src/train/index.js";
 import { random } from "../src/util/random.js";
@@ -126,10 +126,10 @@ export async function measureAlone(): Promise<number> {
 }
 
 async function measure(mpirun: Mpirun) {
-  const program = new Function(
-    "communicator",
-    `return import(${JSON.stringify(import.meta.url)}).then((m) => m.measureRank(communicator));`,
-  ) as typeof measureRank;
+  const program = programOf<Awaited<ReturnType<typeof measureRank>>>(
+    import.meta.url,
+    "measureRank",
+  );
   // One after the other, and both twice: what else the machine does changes with time.
   const alone: number[] = [];
   const ranks: Awaited<ReturnType<typeof measureRank>>[] = [];

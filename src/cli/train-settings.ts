@@ -208,7 +208,8 @@ async function differingAsides(
   validates: boolean,
 ): Promise<string[]> {
   const lines: string[] = [];
-  const trained = readCollections(run).trained?.map(({ path }) => path) ?? [];
+  const known = readCollections(run);
+  const trained = known.trained?.map(({ path }) => path) ?? [];
   const given = (data as readonly string[]).map((spec) => collectionOf(spec).path);
   // What is not there any more has moved.
   if (given.length > 0 && trained.length > 0 && trained.every(isThere)) {
@@ -217,7 +218,7 @@ async function differingAsides(
   if (validation !== undefined && !validates) {
     lines.push(`validation is not set in the run, not ${JSON.stringify(validation)}`);
   }
-  const own = readCollections(run).validated?.path;
+  const own = known.validated?.path;
   if (validation !== undefined && validates && own !== undefined && isThere(own)) {
     const asked = collectionOf(String(validation)).path;
     lines.push(...differences({ validation: asked }, { validation: own }));
@@ -234,8 +235,7 @@ async function differingAsides(
     }
   }
   if (vocabularySize !== undefined) {
-    const own =
-      readCollections(run).vocabularySize ?? (await loadTokenizer(ownPath)).vocabularySize;
+    const own = known.vocabularySize ?? (await loadTokenizer(ownPath)).vocabularySize;
     lines.push(...differences({ vocabularySize }, { vocabularySize: own }));
   }
   return lines;

@@ -1,6 +1,5 @@
 import { random } from "../util/random.js";
-import type { Shard, SourceSample } from "./source.js";
-import { isInMemory, type StreamSource } from "./source.js";
+import { isInMemory, type Shard, type SourceSample, type StreamSource } from "./source.js";
 
 /**
  * Whether a sample is held out for validation: a function of its name alone, of which the last two parts

@@ -76,6 +76,15 @@ export function ranksCommand(
   return { command: [program, ...flags, "-n", String(ranks), ...command], env };
 }
 
+/** A call of an exported function of a module as a program of ranks, which knows nothing else. */
+export function programOf<R>(url: string, name: string, ...parameters: readonly unknown[]) {
+  const list = parameters.map((parameter) => `, ${JSON.stringify(parameter)}`).join("");
+  return new Function(
+    "communicator",
+    `return import("${url}").then((m) => m.${name}(communicator${list}));`,
+  ) as (communicator: Communicator) => Promise<R>;
+}
+
 /** A run that takes this long hangs. */
 const MOST_MS = 60_000;
 /** For what a run says at its end to arrive. */

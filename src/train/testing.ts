@@ -6,6 +6,7 @@ import sharp from "sharp";
 import { CLIP, type ClipOptions } from "../clip/index.js";
 import { openSource, type Sample, type Shard } from "../data/index.js";
 import { type Communicator, sameOnAllRanks } from "../distributed/index.js";
+import { programOf } from "../distributed/testing.js";
 import { initialize } from "../nn/index.js";
 import { random } from "../util/random.js";
 import { type Metrics, machineMetrics, readMetrics } from "./metrics.js";
@@ -184,14 +185,9 @@ export async function trainColours(
   });
 }
 
-/** A call of a function of this file as a program of ranks, which knows nothing else. */
-export function callOf<R>(name: string, ...parameters: readonly unknown[]) {
-  const list = parameters.map((parameter) => `, ${JSON.stringify(parameter)}`).join("");
-  return new Function(
-    "communicator",
-    `return import("${import.meta.url}").then((m) => m.${name}(communicator${list}));`,
-  ) as (communicator: Communicator) => Promise<R>;
-}
+/** A call of a function of this file as a program of ranks. */
+export const callOf = <R>(name: string, ...parameters: readonly unknown[]) =>
+  programOf<R>(import.meta.url, name, ...parameters);
 
 /** What befalls a rank in {@link trainTars}: a signal before one of the steps it takes. */
 export interface Fault {
