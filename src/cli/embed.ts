@@ -2,11 +2,12 @@ import { Command, InvalidArgumentError } from "commander";
 import { place } from "../distributed/index.js";
 import type { EmbedOptionsInput, Part } from "../embed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
+import { counted } from "../util/counted.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, count, number, withRuntimeOptions } from "./arguments.js";
 import { EmbeddingProgress } from "./embedding-progress.js";
 import { openSources } from "./open-collections.js";
-import { counted, print, skippedSummary } from "./print.js";
+import { print, skippedSummary } from "./print.js";
 import { openModel, withoutQuery } from "./run-folder.js";
 import { stopOnSignals } from "./signals.js";
 

@@ -2,10 +2,11 @@ import { existsSync, readdirSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
 import type { ModelConfigInput } from "../model/index.js";
+import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { repeated } from "./arguments.js";
-import { counted, print } from "./print.js";
+import { print } from "./print.js";
 import { checkSettings, merge, parseSetting, type Tree } from "./settings-tree.js";
 
 interface ImportFlags {

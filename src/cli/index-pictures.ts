@@ -3,11 +3,12 @@ import { Command } from "commander";
 import type { Model } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import type { IndexBatch } from "../search/index.js";
+import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import { checkRuntime, withRuntimeOptions } from "./arguments.js";
 import { EmbeddingProgress } from "./embedding-progress.js";
-import { counted, print, skippedLines, warn } from "./print.js";
+import { print, skippedLines, warn } from "./print.js";
 import {
   type Collection,
   cliFiles,

@@ -1,5 +1,6 @@
 import type { SampleSource, Skipped, StreamSource } from "../data/index.js";
-import { counted, print, skippedLines } from "./print.js";
+import { counted } from "../util/counted.js";
+import { print, skippedLines } from "./print.js";
 import { type Collection, collectionOf } from "./run-folder.js";
 
 /**

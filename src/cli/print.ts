@@ -4,11 +4,6 @@ import { causeLines, countSkipped, type SkippedSummary } from "../data/skip-log.
 /** So many things left out are named at most; of more, the causes are told. */
 const NAMED = 5;
 
-/** For example "1 picture" or "1,234 pictures". */
-export function counted(count: number, noun: string): string {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-}
-
 /** Tells what was left out: each of a few, or else how many of each cause; nothing for none. */
 export function skippedLines(skipped: readonly Skipped[]): string[] {
   if (skipped.length === 0) return [];

@@ -2,8 +2,9 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { Command } from "commander";
 import type { RuntimeOptions } from "../runtime/index.js";
+import { counted } from "../util/counted.js";
 import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
-import { counted, print } from "./print.js";
+import { print } from "./print.js";
 import { cliFiles, openModel } from "./run-folder.js";
 
 interface ServeFlags extends RuntimeOptions {

@@ -4,6 +4,7 @@ import { CLIP } from "../clip/index.js";
 import { openCommunicator } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
+import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import {
@@ -16,7 +17,7 @@ import {
   withRuntimeOptions,
 } from "./arguments.js";
 import { changeOf, openCollections } from "./open-collections.js";
-import { counted, print, silence, skippedSummary, warn } from "./print.js";
+import { print, silence, skippedSummary, warn } from "./print.js";
 import { writeReport } from "./report.js";
 import {
   cliFiles,

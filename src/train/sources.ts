@@ -6,6 +6,7 @@ import {
   type StreamSource,
   takePart,
 } from "../data/index.js";
+import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
 import type { ResolvedTrainingOptions, TrainingOptions } from "./options.js";
 import { checkValidation, type ValidationData, validationSamples } from "./run-validation.js";
@@ -70,10 +71,6 @@ export function leftOutOf(sources: readonly StreamSource[]): LeftOut {
     skipped: read.flatMap(({ skipped }) => skipped),
     usable: read.reduce((sum, { samples }) => sum + samples.length, 0),
   };
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** What to validate on, if anything. */
