@@ -1,16 +1,15 @@
 import { random } from "../util/random.js";
+import { shortName } from "./sample.js";
 import { isInMemory, type Shard, type SourceSample, type StreamSource } from "./source.js";
 
 /**
- * Whether a sample is held out for validation: a function of its name alone, of which the last two parts
- * count, as in `cats/1.jpg` or `shard-0001.tar/42`. So it stays on its side when the collection grows, or
- * moves to another disk.
+ * Whether a sample is held out for validation: a function of its {@link shortName} alone. So it stays on its
+ * side when the collection grows or moves.
  *
  * @param part of the samples that is held out, 0 to 1
  */
 export function isHeldOut(name: string, part: number): boolean {
-  const key = name.split(/[\\/]/).slice(-2).join("/");
-  return random("held out", key).uniform() < part;
+  return random("held out", shortName(name)).uniform() < part;
 }
 
 /** The samples of a source that are held out, or those that are not; shards are filtered as they are read. */

@@ -30,7 +30,7 @@ export {
   type PictureRequest,
 } from "./picture-loader.js";
 export { mostReaders, type Reader } from "./reader.js";
-export type { Sample, Skipped } from "./sample.js";
+export { type Sample, type Skipped, shortName } from "./sample.js";
 export { causeLines, type SkipLimit, SkipLog, type SkippedSummary } from "./skip-log.js";
 export {
   inMemory,

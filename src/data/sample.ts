@@ -9,6 +9,14 @@ export interface Sample {
   readonly captions: readonly string[];
 }
 
+/**
+ * The last two parts of a sample's name, as in `cats/1.jpg` or `shard-0001.tar/42`. Random numbers about a
+ * sample are drawn by it, so that they stay the same when the collection grows, or moves to another disk.
+ */
+export function shortName(name: string): string {
+  return name.split(/[\\/]/).slice(-2).join("/");
+}
+
 /** A file or row that was left out, and why. */
 export interface Skipped {
   /** Path of the file, with a line number for a row of a list; `shard.tar/key`; the shard's name. */

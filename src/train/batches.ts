@@ -7,6 +7,7 @@ import {
   type SampleStream,
   type SkipLog,
   type StreamedSample,
+  shortName,
 } from "../data/index.js";
 import { type Communicator, solo } from "../distributed/index.js";
 import { pictureFormat } from "../model/index.js";
@@ -172,14 +173,15 @@ export class BatchSource {
   #requestOf(sample: StreamedSample): PictureRequest {
     const { name, picture, epoch } = sample;
     const { seed } = this.#options;
-    return { picture, augmentKey: [seed, "augment", name, epoch], ...this.#blend(sample) };
+    const augmentKey = [seed, "augment", shortName(name), epoch];
+    return { picture, augmentKey, ...this.#blend(sample) };
   }
 
   /** Which picture is mixed into a sample's, if any. */
   #blend(sample: StreamedSample): Pick<PictureRequest, "blend"> {
     const { seed, blend } = this.#options;
     if (blend === 0) return {};
-    const stream = random(seed, "blend", sample.name, sample.epoch);
+    const stream = random(seed, "blend", shortName(sample.name), sample.epoch);
     if (stream.uniform() >= blend) return {};
     const alike = this.#alike.get(captionKey(sample))!;
     const { picture } = alike[stream.integer(alike.length)]!;

@@ -4,6 +4,7 @@ import {
   type Skipped,
   type SourceSample,
   type StreamSource,
+  shortName,
   takePart,
 } from "../data/index.js";
 import { ClipsmithError } from "../util/errors.js";
@@ -165,7 +166,7 @@ export async function validationSamples(
 function drawnSamples(samples: readonly Sample[], count: number): SourceSample[] {
   const order = samples.map((sample) => ({
     sample,
-    place: random("validation", sample.picture).uniform(),
+    place: random("validation", shortName(sample.picture)).uniform(),
   }));
   order.sort((a, b) => a.place - b.place);
   return order.slice(0, count).map(({ sample }) => ({ ...sample, name: sample.picture }));
