@@ -11,8 +11,8 @@ export interface RuntimeOptions {
   /** Threads of one operator; default: the processors this process may use. */
   readonly threads?: number;
   /**
-   * Keep freed memory for later runs; default false. Turning it on does not make steps faster and takes
-   * about half as much memory again.
+   * Keep freed memory for later runs; default false. Steps of the README's sizes are a tenth faster with it,
+   * and the process holds 9.9 GB where it otherwise takes 5.7 at most and 1.8 between steps.
    */
   readonly memoryArena?: boolean;
   /** Log what the runtime does to stderr; default false. */
