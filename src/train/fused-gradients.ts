@@ -45,7 +45,8 @@ export class FusedGradients implements LossGradients {
       ...renamed(gradients, gradientOf),
       ...renamed(buffers, newValueOf),
     };
-    const program = await Program.compile(graph(outputs), runtime);
+    // Steps in chunks have several programs, whose arenas would add up: half as much memory again.
+    const program = await Program.compile(graph(outputs), { memoryArena: true, ...runtime });
     return new FusedGradients(
       batchSize,
       Object.keys(terms),
