@@ -11,9 +11,9 @@ export interface RuntimeOptions {
   /** Threads of one operator; default: the processors this process may use. */
   readonly threads?: number;
   /**
-   * Keep the memory of a run for the program's next; default false, but true for a training step that is one
-   * program. Runs are a tenth to a quarter faster with it, and the process holds for good what it otherwise
-   * takes at most.
+   * Keep the memory of a run for the program's next; default false, but true for the encoders of a training
+   * step. Runs are a tenth to a third faster with it, and the process holds for good what it otherwise takes
+   * at most.
    */
   readonly memoryArena?: boolean;
   /** Log what the runtime does to stderr; default false. */

@@ -2,7 +2,6 @@ import * as ort from "onnxruntime-node";
 import { type Data, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
 import { emit } from "../onnx/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { returnLargeBlocks } from "./large-blocks.js";
 import { type RuntimeOptions, sessionOptions } from "./options.js";
 
 /** Values by name. */
@@ -28,7 +27,6 @@ export class Program {
     const { provider = "cpu" } = options;
     const settings = sessionOptions(options);
     const model = emit(graph);
-    await returnLargeBlocks();
     try {
       return new Program(graph, await ort.InferenceSession.create(model, settings));
     } catch (cause) {

@@ -5,7 +5,13 @@ import { Program } from "../runtime/index.js";
 import { type Batch, batchFeeds, type ChunkedBatch, inMemory } from "./batch.js";
 import { newValueOf, renamed } from "./graph-names.js";
 import { excludedPairs, pairMask } from "./identities.js";
-import type { Arrays, FoundLoss, LossGradients, LossGradientsOptions } from "./loss-gradients.js";
+import {
+  type Arrays,
+  type FoundLoss,
+  type LossGradients,
+  type LossGradientsOptions,
+  stepRuntime,
+} from "./loss-gradients.js";
 
 const termOf = (name: string) => `term ${name}`;
 
@@ -45,8 +51,7 @@ export class FusedGradients implements LossGradients {
       ...renamed(gradients, gradientOf),
       ...renamed(buffers, newValueOf),
     };
-    // Steps in chunks have several programs, whose arenas would add up: half as much memory again.
-    const program = await Program.compile(graph(outputs), { memoryArena: true, ...runtime });
+    const program = await Program.compile(graph(outputs), stepRuntime(runtime));
     return new FusedGradients(
       batchSize,
       Object.keys(terms),

@@ -26,6 +26,12 @@ export interface LossGradientsOptions {
   readonly runtime?: RuntimeOptions;
 }
 
+/** How the encoders of a step run: what they need is kept for the next step, or for the next chunk. */
+export const stepRuntime = (runtime: RuntimeOptions = {}): RuntimeOptions => ({
+  memoryArena: true,
+  ...runtime,
+});
+
 /** Finds the loss of batches of one size, and its gradients. */
 export interface LossGradients {
   /** The parameters that have a gradient. */

@@ -9,7 +9,7 @@ import { graph, input, isFloat, pullback, type Tensor } from "../graph/index.js"
 import { type Feeds, ProgramCache, type RuntimeOptions } from "../runtime/index.js";
 import { newValueOf, renamed } from "./graph-names.js";
 import { flatViews, type Latents } from "./latents.js";
-import type { Arrays } from "./loss-gradients.js";
+import { type Arrays, stepRuntime } from "./loss-gradients.js";
 
 /** What the loss needs of a chunk's texts or of its images, and of no others. */
 export interface SideGraph {
@@ -81,7 +81,7 @@ export class Side {
   ) {
     this.#graphOf = graphOf;
     this.#parameters = parameters;
-    this.#programs = new ProgramCache(runtime);
+    this.#programs = new ProgramCache(stepRuntime(runtime));
     const side = graphOf(2);
     this.hasOwnTerm = side.ownTerm !== undefined;
     this.changed = new Set(side.buffers.keys());
