@@ -1,33 +1,23 @@
 import assert from "node:assert/strict";
 import { cpus } from "node:os";
 import { test } from "node:test";
-import { place } from "../distributed/index.js";
 import { sessionOptions } from "../runtime/options.js";
-import { runtimeOf } from "./arguments.js";
+import { deviceOf, runtimeOf } from "./arguments.js";
 
-const third = place({
-  OMPI_COMM_WORLD_RANK: "6",
-  OMPI_COMM_WORLD_SIZE: "8",
-  OMPI_COMM_WORLD_LOCAL_RANK: "2",
-  OMPI_COMM_WORLD_LOCAL_SIZE: "4",
+test("ranks of a host take a GPU each, and share them where there are fewer", async () => {
+  const devices = (ranks: number, gpus: number) =>
+    Promise.all(
+      Array.from({ length: ranks }, (_, rank) => deviceOf(rank, async (device) => device < gpus)),
+    );
+  assert.deepEqual(await devices(4, 4), [0, 1, 2, 3]);
+  assert.deepEqual(await devices(2, 8), [0, 1]);
+  assert.deepEqual(await devices(5, 2), [0, 1, 0, 1, 0]);
+  assert.deepEqual(await devices(3, 1), [0, 0, 0]);
+  // Without any, the first is asked for: the error says why it does not work.
+  assert.deepEqual(await devices(3, 0), [0, 0, 0]);
 });
 
-test("ranks of a host take a GPU each, by their number on it", () => {
-  const gpu = { provider: "cuda" };
-  assert.equal(runtimeOf(gpu, third, {}).device, 2);
-  assert.equal(runtimeOf(gpu, third, { CUDA_VISIBLE_DEVICES: "4,5,6,7" }).device, 2);
-  // Of a launcher that does not say how many there are.
-  assert.equal(runtimeOf(gpu, { localRank: 2, localSize: 1 }, {}).device, 2);
-  // Of one that lets each see a single one, and where two share one.
-  assert.equal(runtimeOf(gpu, third, { CUDA_VISIBLE_DEVICES: "6" }).device, undefined);
-  assert.equal(
-    runtimeOf(gpu, { localRank: 3, localSize: 4 }, { CUDA_VISIBLE_DEVICES: "0,1" }).device,
-    1,
-  );
-});
-
-test("a GPU's number reaches ONNX Runtime, and the processor has none", () => {
-  assert.equal("device" in runtimeOf({}, third, {}), false);
+test("a GPU's number reaches ONNX Runtime, and the first needs none", () => {
   assert.deepEqual(sessionOptions({ provider: "cpu", device: 2 }).executionProviders, [
     { name: "cpu", deviceId: 2 },
   ]);
@@ -36,8 +26,8 @@ test("a GPU's number reaches ONNX Runtime, and the processor has none", () => {
 
 test("ranks of a host share its processors, unless they are told otherwise", () => {
   const all = cpus().length;
-  assert.equal(runtimeOf({}, { localRank: 0, localSize: 1 }, {}).threads, undefined);
-  assert.equal(runtimeOf({}, { localRank: 1, localSize: all }, {}).threads, 1);
-  assert.equal(runtimeOf({}, { localRank: 1, localSize: 2 * all }, {}).threads, 1);
-  assert.equal(runtimeOf({ threads: 1 }, { localRank: 0, localSize: 1 }, {}).threads, 1);
+  assert.equal(runtimeOf({}, 1).threads, undefined);
+  assert.equal(runtimeOf({}, all).threads, 1);
+  assert.equal(runtimeOf({}, 2 * all).threads, 1);
+  assert.equal(runtimeOf({ threads: 1 }, 1).threads, 1);
 });

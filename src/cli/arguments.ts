@@ -1,6 +1,6 @@
 import { availableParallelism, cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
-import { type Place, place } from "../distributed/index.js";
+import { place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 
 /** An option's value as a number; the range is checked where the number is used. */
@@ -67,27 +67,48 @@ export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOption
     import("../graph/index.js"),
     import("../runtime/index.js"),
   ]);
-  const options = runtimeOf(given, place());
-  const probe = await Program.compile(graph({ y: neg(input("x", [1])) }), options);
-  await probe.release();
-  return options;
+  const { localRank, localSize } = place();
+  const options = runtimeOf(given, localSize);
+  const probe = async (device: number) => {
+    const program = await Program.compile(graph({ y: neg(input("x", [1])) }), {
+      ...options,
+      device,
+    });
+    await program.release();
+  };
+  const works = (device: number) =>
+    probe(device).then(
+      () => true,
+      () => false,
+    );
+  // Other providers have no numbers: a machine that they are for has one GPU.
+  const device = options.provider === "cuda" ? await deviceOf(localRank, works) : 0;
+  await probe(device);
+  return { ...options, ...(device > 0 && { device }) };
 }
 
-/** What a process runs with: ranks of a host share its processors, and take one each of the GPUs they see. */
+/**
+ * The GPU of a rank of a host: that of its own number, counted from 0. Where there are fewer GPUs, ranks share
+ * them; a launcher may let each see a single one.
+ *
+ * @param works whether there is such a GPU; nothing else tells how many there are.
+ */
+export async function deviceOf(
+  localRank: number,
+  works: (device: number) => Promise<boolean>,
+): Promise<number> {
+  let last = localRank;
+  while (last > 0 && !(await works(last))) last--;
+  return localRank % (last + 1);
+}
+
+/** What a process runs with: ranks of a host, of which there are `localSize`, share its processors. */
 export function runtimeOf(
   { threads, provider = "cpu" }: RuntimeOptions,
-  { localRank, localSize }: Pick<Place, "localRank" | "localSize">,
-  { CUDA_VISIBLE_DEVICES: visible }: NodeJS.ProcessEnv = process.env,
+  localSize: number,
 ): RuntimeOptions {
   // A launcher may have bound this process to some processors already.
   const share = Math.min(Math.floor(cpus().length / localSize), availableParallelism());
   const own = threads ?? (localSize > 1 ? Math.max(1, share) : undefined);
-  // A launcher may let each process see its own one alone.
-  const device = visible ? localRank % visible.split(",").length : localRank;
-  return {
-    ...(own !== undefined && { threads: own }),
-    provider,
-    // The processor has no number.
-    ...(provider !== "cpu" && device > 0 && { device }),
-  };
+  return { ...(own !== undefined && { threads: own }), provider };
 }

@@ -6,7 +6,7 @@ import { ClipsmithError } from "../util/errors.js";
 export interface RuntimeOptions {
   /** `"cpu"` (default), `"cuda"`, `"webgpu"`, `"coreml"` or `"dml"`, as the machine has them. */
   readonly provider?: string;
-  /** Number of the GPU, where the machine has several; default 0. */
+  /** Number of the GPU, with `"cuda"` alone; default 0. */
   readonly device?: number;
   /** Threads of one operator; default: the processors this process may use. */
   readonly threads?: number;

@@ -33,7 +33,7 @@ export class Program {
       if (provider === "cpu") throw cause;
       // A provider is listed even where its libraries are not installed.
       throw new ClipsmithError(
-        `The provider "${provider}" does not work on this machine: ${messageOf(cause)}. ` +
+        `The provider "${provider}" does not work on this machine: ${messageOf(cause).trim()}. ` +
           "Are its libraries and drivers installed?",
         { cause },
       );
