@@ -7,6 +7,7 @@ import { benchEpoch } from "./epoch.js";
 import { benchFaults } from "./faults.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
+import { benchProvider } from "./provider.js";
 import { benchRecompute } from "./recompute.js";
 import { benchStep } from "./step.js";
 import { benchTiles } from "./tiles.js";
@@ -23,6 +24,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   chunks: benchChunks,
   tiles: benchTiles,
   distributed: benchDistributed,
+  provider: benchProvider,
 };
 
 const name = process.argv[2] ?? "";

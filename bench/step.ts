@@ -11,7 +11,7 @@ import { sgemmCeiling } from "./ceiling.js";
 import { stepFlops } from "./flops.js";
 import { inFreshProcess } from "./fresh-process.js";
 
-const sizes: Record<string, { readonly batch: number; readonly clip: ClipOptions }> = {
+export const sizes: Record<string, { readonly batch: number; readonly clip: ClipOptions }> = {
   /** The sizes of x-clip's README. */
   readme: { batch: 8, clip: {} },
   /** Widths and depths of CLIP ViT-B/32. */
@@ -87,7 +87,8 @@ export async function measureStep(size: string, batchSize: number): Promise<Step
   };
 }
 
-function randomBatch(clip: CLIP, batchSize: number) {
+/** Texts without padding and noise for pictures, always the same. */
+export function randomBatch(clip: CLIP, batchSize: number) {
   const { numTextTokens, textSeqLen, channels, visualImageSize } = clip.options;
   const stream = random("bench");
   const fill = <T extends Int32Array | Float32Array>(array: T, draw: () => number): T => {

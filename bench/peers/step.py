@@ -1,4 +1,4 @@
-"""Time x-clip's training step in PyTorch, on the CPU, in float32.
+"""Time x-clip's training step in PyTorch, in float32: on the CPU, or on a GPU by --device cuda.
 
 A step clears the gradients, runs forward and backward of x-clip's own CLIP,
 updates every parameter that has a gradient with AdamW and reads the loss. The
@@ -122,13 +122,15 @@ def step_flops(size: dict, batch: int) -> int:
     return 3 * (text + image + similarities) + 2 * to_tokens
 
 
-def sgemm_gflops(runs: int = 8) -> float:
+def sgemm_gflops(device: str, runs: int = 8) -> float:
     """GFLOP/s of the best of several float32 products of square matrices."""
-    a, b = torch.randn(2, CEILING_SIDE, CEILING_SIDE)
+    a, b = torch.randn(2, CEILING_SIDE, CEILING_SIDE, device=device)
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
         torch.mm(a, b)
+        if device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return 2 * CEILING_SIDE**3 / min(seconds) / 1e9
 
@@ -145,6 +147,8 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="readme")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--tf32", action="store_true", help="round products' factors, on a GPU")
     parser.add_argument("--steps", type=int, default=5, help="timed steps, after two untimed")
     args = parser.parse_args()
     if min(args.batch, args.threads, args.steps) < 1:
@@ -152,15 +156,18 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high" if args.tf32 else "highest")
     size = SIZES[args.size]
-    clip = CLIP(**size).train()
-    # fused is the fastest of PyTorch's AdamW loops on the CPU.
+    clip = CLIP(**size).train().to(args.device)
+    # fused is the fastest of PyTorch's AdamW loops.
     optimizer = torch.optim.AdamW(clip.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
 
     # Ids start at 1: x-clip takes 0 for padding.
-    texts = torch.randint(1, size["num_text_tokens"], (args.batch, size["text_seq_len"]))
+    texts = torch.randint(
+        1, size["num_text_tokens"], (args.batch, size["text_seq_len"]), device=args.device
+    )
     side = size["visual_image_size"]
-    images = torch.randn(args.batch, CHANNELS, side, side)
+    images = torch.randn(args.batch, CHANNELS, side, side, device=args.device)
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -177,7 +184,7 @@ def main() -> None:
     step()
 
     # Before and after the steps, so that a ceiling from a busy moment is not taken.
-    ceiling_before = sgemm_gflops()
+    ceiling_before = sgemm_gflops(args.device)
     seconds = []
     for index in range(args.steps):
         start = time.perf_counter()
@@ -185,7 +192,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - start)
         print(f"step {index + 1}: {seconds[-1]:.3f} s, loss {loss:.4f}", flush=True)
     peak = peak_rss_mb()
-    ceiling = max(ceiling_before, sgemm_gflops())
+    ceiling = max(ceiling_before, sgemm_gflops(args.device))
 
     median = statistics.median(seconds)
     gflops = flops / median / 1e9
@@ -197,6 +204,8 @@ def main() -> None:
         "platform": platform.platform(),
         "size": args.size,
         "batch": args.batch,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
+        "tf32": args.tf32,
         "threads": args.threads,
         "steps": args.steps,
         "parameters": sum(p.numel() for p in clip.parameters()),
