@@ -3,11 +3,12 @@ import { hostname } from "node:os";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import type { Gathered } from "./communicator.js";
-import { loadKoffi, Mpi, type Request } from "./mpi.js";
+import { loadKoffi, type Memory, Mpi, type Request } from "./mpi.js";
 import type { MpiReply, MpiRequest, MpiThreadData } from "./mpi-communicator.js";
 import {
   agree,
   bytesOf,
+  type DataType,
   describe,
   fromRecord,
   newValues,
@@ -116,9 +117,11 @@ class MpiThread {
       return;
     }
     this.#agree(operation);
-    this.#transfer(operation);
+    const { kind, count } = operation;
+    if (kind === "allReduce" && count > 0 && count < data.place.size) this.#sumFew(operation);
+    else this.#transfer(operation);
     port.postMessage({ id } satisfies MpiReply);
-    if (operation.kind === "close") this.#mpi.finalize();
+    if (kind === "close") this.#mpi.finalize();
   }
 
   /**
@@ -130,20 +133,15 @@ class MpiThread {
   #agree(operation: Operation): number[] {
     this.#begun++;
     this.#silence.end();
-    const { rank, size } = data.place;
     const record = toRecord(operation);
-    const records = new Float64Array(record.length * size);
-    const lengths = new Int32Array(size).fill(record.length);
-    const starts = lengths.map((length, rank) => length * rank);
-    const sent = this.#mpi.allGather(record, record.length, records, lengths, starts, "float64");
-    this.#finish(sent, operation);
-    const all = Array.from(starts, (start) =>
-      fromRecord(records.subarray(start, start + record.length)),
+    const records = this.#gatherAlike(record, record.length, "float64", operation) as Float64Array;
+    const all = Array.from({ length: data.place.size }, (_, rank) =>
+      fromRecord(records.subarray(rank * record.length, (rank + 1) * record.length)),
     );
     const other = all.findIndex((theirs) => !agree(theirs, all[0]!));
     if (other < 0) return all.map(({ count }) => count);
     // All ranks see it; one is enough to say it.
-    if (rank > 0) this.#rest(2 * ANSWER_SECONDS * 1000);
+    if (data.place.rank > 0) this.#rest(2 * ANSWER_SECONDS * 1000);
     return this.fail(
       `${nameOf(other, this.#peers)} is at ${describe(all[other]!)} where rank 0 is at ${describe(all[0]!)} ` +
         `(operation ${this.#begun}): the ranks do not run the same program with the same options`,
@@ -162,6 +160,26 @@ class MpiThread {
           : this.#mpi.broadcast(at, part, type, root);
       this.#finish(request, operation);
     }
+  }
+
+  /** Fewer numbers than ranks: Open MPI would pass them from rank to rank, around all of them, and once more. */
+  #sumFew(operation: Operation): void {
+    const { type, count, address } = operation;
+    const all = this.#gatherAlike(address, count, type, operation);
+    const sums = newValues(type, count);
+    for (let i = 0; i < all.length; i++) sums[i % count]! += all[i]!;
+    const own = new Uint8Array(this.#koffi.view(address, sums.byteLength));
+    own.set(new Uint8Array(sums.buffer));
+  }
+
+  /** As many elements of every rank, in the order of ranks. */
+  #gatherAlike(from: Memory, count: number, type: DataType, operation: Operation): Values {
+    const { size } = data.place;
+    const all = newValues(type, count * size);
+    const counts = new Int32Array(size).fill(count);
+    const starts = counts.map((count, rank) => count * rank);
+    this.#finish(this.#mpi.allGather(from, count, all, counts, starts, type), operation);
+    return all;
   }
 
   #gather(operation: Operation): Gathered<Values> {
