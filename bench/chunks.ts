@@ -107,7 +107,7 @@ export async function measureTimes(): Promise<{ timesUnchunked: number }> {
 /**
  * Runs the benchmark, each batch size in a fresh process.
  *
- * @param options the largest batch size; default 16,384, which takes an hour on two cores.
+ * @param options the largest batch size; default 16,384, which takes half an hour on two cores.
  */
 export async function benchChunks([largest = "16384"]: readonly string[]) {
   const peakMB: Record<string, number> = {};
