@@ -92,6 +92,12 @@ export async function benchEpoch([folder, minutes]: readonly string[]): Promise<
       waited += dataWaitSeconds;
       if (seconds >= SETTLED_SECONDS) memory.push({ time: seconds, rssMB });
     }
+    const shortest = SETTLED_SECONDS + WINDOW_SECONDS;
+    if (seconds < shortest) {
+      throw new Error(
+        `the run took ${seconds.toFixed(0)} s, too short for memory: ${shortest} s or more`,
+      );
+    }
     const medianOf = (from: number, to: number) => {
       const window = memory.filter(({ time }) => time >= from && time <= to);
       return median(window.map(({ rssMB }) => rssMB));
