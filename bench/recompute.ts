@@ -34,6 +34,8 @@ async function compile(checkpointDuringTraining: boolean): Promise<Backward> {
   const outputs = names.map((name, i) => [`gradient of ${name}`, found[i]!] as const);
   const program = await Program.compile(graph(Object.fromEntries(outputs)), {
     threads: availableParallelism(),
+    // As a training step has it.
+    memoryArena: true,
   });
   const stream = random("bench");
   const draw = () => Float32Array.from({ length: BATCH * TOKENS * WIDTH }, () => stream.normal());
