@@ -81,7 +81,7 @@ export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOption
       () => true,
       () => false,
     );
-  // Other providers have no numbers: a machine that they are for has one GPU.
+  // Other providers choose the GPU themselves.
   const device = options.provider === "cuda" ? await deviceOf(localRank, works) : 0;
   await probe(device);
   return { ...options, ...(device > 0 && { device }) };

@@ -63,6 +63,8 @@ export class ChunkedGradients implements LossGradients {
   readonly #communicator: Communicator;
   /** The part of the batch that this rank answers for. */
   readonly #own: Range;
+  /** The chunks of it, counted from its first pair. */
+  readonly #chunks: readonly Range[];
   readonly #sums: RankSum;
   /** A chunk's gradients, until they are added to those of the chunks before it. */
   readonly #ofChunk: Arrays;
@@ -79,14 +81,20 @@ export class ChunkedGradients implements LossGradients {
     this.#communicator = options.communicator ?? solo();
     this.#own = ownRange(options.batchSize, this.#communicator);
     this.#sums = new RankSum(this.#communicator);
+    this.#chunks = evenChunks(this.#ownCount, options.chunkSize);
+    const sizes = this.#chunks.map(([start, end]) => end - start).sort((a, b) => a - b);
+    // They differ by one at most, so most chunks have the size of the one in the middle.
+    const commonRows = sizes[sizes.length >> 1] ?? 0;
     this.#texts = new Side(
       (rows) => textGraph(clip, rows, { textLength, augTexts }, loss),
       parameters,
+      commonRows,
       runtime,
     );
     this.#images = new Side(
       (rows) => imageGraph(clip, rows, { augImages }, loss),
       parameters,
+      commonRows,
       runtime,
     );
     const terms: Readonly<Record<keyof LossTerms, boolean>> = {
@@ -190,12 +198,12 @@ export class ChunkedGradients implements LossGradients {
   }
 
   #chunksOf(batch: ChunkedBatch, values: Arrays): Chunk[] {
-    const { batchSize, chunkSize, augImages = 0 } = this.#options;
+    const { batchSize, augImages = 0 } = this.#options;
     const parameters = Object.fromEntries(values);
     const { pictures, ...inMemory } = batch;
     const all = batchFeeds(inMemory);
-    const [first, end] = this.#own;
-    return evenChunks(end - first, chunkSize).map((own) => {
+    const [first] = this.#own;
+    return this.#chunks.map((own) => {
       const range = [first + own[0], first + own[1]] as const;
       return {
         range,

@@ -68,20 +68,26 @@ export class Side {
   readonly hasOwnTerm: boolean;
   readonly #graphOf: (rows: number) => SideGraph;
   readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #programs: ProgramCache;
+  readonly #commonRows: number;
+  readonly #commonPrograms: ProgramCache;
+  readonly #otherPrograms: ProgramCache;
 
   /**
    * @param graphOf makes the graph of a chunk of so many pairs.
    * @param parameters those that may learn.
+   * @param commonRows the size of most chunks. Programs for others give their memory back, or it would add up.
    */
   constructor(
     graphOf: (rows: number) => SideGraph,
     parameters: ReadonlyMap<string, Tensor>,
+    commonRows: number,
     runtime: RuntimeOptions | undefined,
   ) {
     this.#graphOf = graphOf;
     this.#parameters = parameters;
-    this.#programs = new ProgramCache(stepRuntime(runtime));
+    this.#commonRows = commonRows;
+    this.#commonPrograms = new ProgramCache(stepRuntime(runtime));
+    this.#otherPrograms = new ProgramCache(runtime);
     const side = graphOf(2);
     this.hasOwnTerm = side.ownTerm !== undefined;
     this.changed = new Set(side.buffers.keys());
@@ -90,7 +96,7 @@ export class Side {
 
   /** The chunk's latents. */
   async encode(feeds: Feeds, rows: number): Promise<Latents> {
-    const program = await this.#programs.get(`encode ${rows}`, () =>
+    const program = await this.#programsFor(rows).get(`encode ${rows}`, () =>
       graph(Object.fromEntries(this.#graphOf(rows).latents)),
     );
     return program.run(feeds);
@@ -113,7 +119,7 @@ export class Side {
     newValues: Arrays,
   ): Promise<number> {
     if (this.learnt.size === 0 && !this.hasOwnTerm) return 0;
-    const program = await this.#programs.get(`pull back ${rows}`, () => {
+    const program = await this.#programsFor(rows).get(`pull back ${rows}`, () => {
       const side = this.#graphOf(rows);
       return graph({
         ...(side.ownTerm && { [OWN_TERM]: side.ownTerm }),
@@ -133,7 +139,12 @@ export class Side {
   }
 
   async release(): Promise<void> {
-    await this.#programs.release();
+    await this.#commonPrograms.release();
+    await this.#otherPrograms.release();
+  }
+
+  #programsFor(rows: number): ProgramCache {
+    return rows === this.#commonRows ? this.#commonPrograms : this.#otherPrograms;
   }
 
   /** The parameters' gradients, from inputs that stand for those of the latents. */
