@@ -2,6 +2,7 @@ import { availableParallelism, cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import { place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
+import { messageOf } from "../util/errors.js";
 
 /** An option's value as a number; the range is checked where the number is used. */
 export function number(text: string): number {
@@ -76,13 +77,16 @@ export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOption
     });
     await program.release();
   };
-  const works = (device: number) =>
+  const exists = (device: number) =>
     probe(device).then(
       () => true,
-      () => false,
+      (error) => {
+        if (/invalid device ordinal/.test(messageOf(error))) return false;
+        throw error;
+      },
     );
   // Other providers choose the GPU themselves.
-  const device = options.provider === "cuda" ? await deviceOf(localRank, works) : 0;
+  const device = options.provider === "cuda" ? await deviceOf(localRank, exists) : 0;
   await probe(device);
   return { ...options, ...(device > 0 && { device }) };
 }
@@ -91,14 +95,14 @@ export async function checkRuntime(given: RuntimeOptions): Promise<RuntimeOption
  * The GPU of a rank of a host: that of its own number, counted from 0. Where there are fewer GPUs, ranks share
  * them; a launcher may let each see a single one.
  *
- * @param works whether there is such a GPU; nothing else tells how many there are.
+ * @param exists whether there is such a GPU; nothing else tells how many there are.
  */
 export async function deviceOf(
   localRank: number,
-  works: (device: number) => Promise<boolean>,
+  exists: (device: number) => Promise<boolean>,
 ): Promise<number> {
   let last = localRank;
-  while (last > 0 && !(await works(last))) last--;
+  while (last > 0 && !(await exists(last))) last--;
   return localRank % (last + 1);
 }
 

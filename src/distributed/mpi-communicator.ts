@@ -60,7 +60,7 @@ export interface MpiOptions extends CommunicatorOptions {
  * only memory for InfiniBand is then registered anew for each transfer.
  *
  * Open MPI sums in place by sending all of it up a tree and down again. Halving what is sent from step to step,
- * as Rabenseifner does, takes each number through the network twice, however many ranks there are.
+ * as Rabenseifner does, has each rank send every number about twice, however many ranks there are.
  */
 const settings = {
   UCX_MEM_MMAP_HOOK_MODE: "none",

@@ -12,7 +12,7 @@ export interface RuntimeOptions {
   readonly threads?: number;
   /**
    * Keep the memory of a run for the program's next; default false, but true for the encoders of a training
-   * step. Runs are a tenth to a third faster with it, and the process holds for good what it otherwise takes
+   * step, at the usual size of its chunks. Runs are a tenth to a third faster with it, and the process holds for good what it otherwise takes
    * at most.
    */
   readonly memoryArena?: boolean;
@@ -39,11 +39,9 @@ export function sessionOptions(options: RuntimeOptions): ort.InferenceSession.Se
   }
   const supported = ort.listSupportedBackends().map(({ name }) => name);
   if (!supported.includes(provider)) {
-    const hint =
-      provider === "cuda" ? " CUDA libraries are not installed: see “GPU” in the README." : "";
     throw new ClipsmithError(
       `ONNX Runtime has no provider "${provider}" on this machine; it has ` +
-        `${supported.join(", ")}.${hint}`,
+        `${supported.join(", ")}.`,
     );
   }
   return {

@@ -32,9 +32,12 @@ export class Program {
     } catch (cause) {
       if (provider === "cpu") throw cause;
       // A provider is listed even where its libraries are not installed.
+      const hint =
+        provider === "cuda"
+          ? "CUDA's libraries are installed by hand: see “GPU” in the README."
+          : "Are its libraries and drivers installed?";
       throw new ClipsmithError(
-        `The provider "${provider}" does not work on this machine: ${messageOf(cause).trim()}. ` +
-          "Are its libraries and drivers installed?",
+        `The provider "${provider}" does not work on this machine: ${messageOf(cause).trim()}. ${hint}`,
         { cause },
       );
     }

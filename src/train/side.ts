@@ -75,7 +75,7 @@ export class Side {
   /**
    * @param graphOf makes the graph of a chunk of so many pairs.
    * @param parameters those that may learn.
-   * @param commonRows the size of most chunks. Programs for others give their memory back, or it would add up.
+   * @param commonRows the size of most chunks. Programs for others do not keep their memory, or it would add up.
    */
   constructor(
     graphOf: (rows: number) => SideGraph,
