@@ -5,11 +5,13 @@
 import { availableParallelism } from "node:os";
 import { CLIP, type ClipOptions } from "../src/clip/index.js";
 import { initialize } from "../src/nn/index.js";
+import type { RuntimeOptions } from "../src/runtime/index.js";
 import { TrainingStep } from "../src/train/index.js";
 import { random } from "../src/util/random.js";
 import { sgemmCeiling } from "./ceiling.js";
 import { stepFlops } from "./flops.js";
 import { inFreshProcess } from "./fresh-process.js";
+import { median } from "./median.js";
 
 export const sizes: Record<string, { readonly batch: number; readonly clip: ClipOptions }> = {
   /** The sizes of x-clip's README. */
@@ -49,29 +51,21 @@ export interface StepFigures {
   readonly peakMB: number;
 }
 
+/** What {@link timeSteps} finds. */
+export interface TimedSteps {
+  readonly medianSeconds: number;
+  /** Of each step from the first, untimed ones included. */
+  readonly losses: readonly number[];
+}
+
 /** Measures one size in this process. */
 export async function measureStep(size: string, batchSize: number): Promise<StepFigures> {
   const threads = availableParallelism();
   const clip = new CLIP(sizes[size]!.clip);
   const before = await sgemmCeiling(threads);
-  const step = await TrainingStep.compile({
-    clip,
-    batchSize,
-    textLength: clip.options.textSeqLen,
-    weights: initialize(clip.parameters, 0),
-    runtime: { threads },
-  });
-  const batch = randomBatch(clip, batchSize);
-  const seconds: number[] = [];
-  for (let i = 0; i < WARM_UP_STEPS + TIMED_STEPS; i++) {
-    const start = performance.now();
-    await step.run(batch, { learningRate: 1e-4, maxGradientNorm: 1 });
-    if (i >= WARM_UP_STEPS) seconds.push((performance.now() - start) / 1000);
-  }
+  const { medianSeconds } = await timeSteps(clip, batchSize, TIMED_STEPS, { threads });
   // Other work on the machine slows some runs: the ceiling is what it could do at its best.
   const ceilingGflops = Math.max(before, await sgemmCeiling(threads));
-  await step.release();
-  const medianSeconds = seconds.sort((a, b) => a - b)[seconds.length >> 1]!;
   const gflopPerStep = stepFlops(clip, batchSize) / 1e9;
   const gflops = gflopPerStep / medianSeconds;
   return {
@@ -87,8 +81,35 @@ export async function measureStep(size: string, batchSize: number): Promise<Step
   };
 }
 
+/** Times steps after some untimed ones, all of one batch. */
+export async function timeSteps(
+  clip: CLIP,
+  batchSize: number,
+  timedSteps: number,
+  runtime: RuntimeOptions,
+): Promise<TimedSteps> {
+  const step = await TrainingStep.compile({
+    clip,
+    batchSize,
+    textLength: clip.options.textSeqLen,
+    weights: initialize(clip.parameters, 0),
+    runtime,
+  });
+  const batch = randomBatch(clip, batchSize);
+  const seconds: number[] = [];
+  const losses: number[] = [];
+  for (let i = 0; i < WARM_UP_STEPS + timedSteps; i++) {
+    const start = performance.now();
+    const { loss } = await step.run(batch, { learningRate: 1e-4, maxGradientNorm: 1 });
+    if (i >= WARM_UP_STEPS) seconds.push((performance.now() - start) / 1000);
+    losses.push(loss);
+  }
+  await step.release();
+  return { medianSeconds: median(seconds), losses };
+}
+
 /** Texts without padding and noise for pictures, always the same. */
-export function randomBatch(clip: CLIP, batchSize: number) {
+function randomBatch(clip: CLIP, batchSize: number) {
   const { numTextTokens, textSeqLen, channels, visualImageSize } = clip.options;
   const stream = random("bench");
   const fill = <T extends Int32Array | Float32Array>(array: T, draw: () => number): T => {

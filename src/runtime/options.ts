@@ -12,8 +12,8 @@ export interface RuntimeOptions {
   readonly threads?: number;
   /**
    * Keep the memory of a run for the program's next; default false, but true for the encoders of a training
-   * step, at the usual size of its chunks. Runs are a tenth to a third faster with it, and the process holds for good what it otherwise takes
-   * at most.
+   * step, at the usual size of its chunks. Runs are a tenth to a third faster with it, and the process holds
+   * for good what it otherwise takes at most.
    */
   readonly memoryArena?: boolean;
   /** Log what the runtime does to stderr; default false. */
@@ -40,8 +40,7 @@ export function sessionOptions(options: RuntimeOptions): ort.InferenceSession.Se
   const supported = ort.listSupportedBackends().map(({ name }) => name);
   if (!supported.includes(provider)) {
     throw new ClipsmithError(
-      `ONNX Runtime has no provider "${provider}" on this machine; it has ` +
-        `${supported.join(", ")}.`,
+      `ONNX Runtime has no provider "${provider}" on this machine; it has ${supported.join(", ")}.`,
     );
   }
   return {
