@@ -36,7 +36,8 @@ async function evaluateRun(run: string, collection: string, flags: EvalFlags): P
   ]);
   const model = await openModel(run, runtime);
   try {
-    const { samples, skipped } = await readCollection(collection);
+    const { samples, skipped, notes } = await readCollection(collection);
+    warn(...notes);
     const { skipped: unreadable, ...figures } = await evaluate(model, samples);
     warn(...skippedLines([...skipped, ...unreadable]));
     const name = flags.name ?? collectionName(collection);

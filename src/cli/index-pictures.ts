@@ -102,7 +102,9 @@ async function openContent(spec: string, model: Model): Promise<Content> {
     return { ...embeddings, collection: collectionOf(spec) };
   }
   const source = await openSource(spec, { captions: "optional" });
-  const samples = inMemory(source)?.samples;
+  const known = inMemory(source);
+  const samples = known?.samples;
+  print(...(known?.notes ?? []));
   return {
     collection: collectionOf(spec, samples),
     pictures: samples?.length,

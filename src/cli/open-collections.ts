@@ -24,7 +24,7 @@ export async function openCollections(
     print(
       isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
     );
-    print(...skippedLines(known?.skipped ?? []));
+    print(...(known?.notes ?? []), ...skippedLines(known?.skipped ?? []));
     skipped.push(...(known?.skipped ?? []));
     sources.push(source);
     found.push(collection);
@@ -42,8 +42,10 @@ export async function openSources(specs: readonly string[]): Promise<SampleSourc
   const sources: SampleSource[] = [];
   for (const spec of specs) {
     const source = await openSource(spec, { captions: "optional" });
-    const { pictures } = collectionOf(spec, inMemory(source)?.samples);
+    const known = inMemory(source);
+    const { pictures } = collectionOf(spec, known?.samples);
     print(`${source.name}: ${sizeOf(source, pictures === undefined ? {} : { pictures })}.`);
+    print(...(known?.notes ?? []));
     sources.push(source);
   }
   return sources;

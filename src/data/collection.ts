@@ -33,6 +33,8 @@ interface Found {
   readonly rows: Map<string, string[]>;
   /** A reason is a kind, or `kind: detail`; kinds are what {@link noSample} counts. */
   readonly skipped: Skipped[];
+  /** How the collection was understood, in sentences. */
+  readonly notes: string[];
   /** Real paths of the folders read, so that links in a circle end. */
   readonly folders: Set<string>;
   /** Whether pictures count without captions. */
@@ -55,8 +57,8 @@ interface Found {
  * With `captions: "optional"`, pictures count even if they have no caption; their samples then have none,
  * and a list needs no column of them.
  *
- * Samples are sorted by path. What cannot be used is left out and named in `skipped`; pictures are not
- * decoded here.
+ * Samples are sorted by path. What cannot be used is left out and named in `skipped`; `notes` are sentences
+ * that tell the user how the collection was understood. Pictures are not decoded here.
  *
  * @throws ClipsmithError when the source cannot be read, a list's columns are not understood, or no
  * sample is left.
@@ -64,12 +66,13 @@ interface Found {
 export async function readCollection(
   source: string,
   { captions = "required" }: { readonly captions?: "required" | "optional" } = {},
-): Promise<{ samples: Sample[]; skipped: Skipped[] }> {
+): Promise<{ samples: Sample[]; skipped: Skipped[]; notes: string[] }> {
   const root = resolve(source);
   const found: Found = {
     captions: new Map(),
     rows: new Map(),
     skipped: [],
+    notes: [],
     folders: new Set(),
     captionless: captions === "optional",
   };
@@ -96,7 +99,7 @@ export async function readCollection(
   }
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
-  return { samples, skipped: found.skipped };
+  return { samples, skipped: found.skipped, notes: found.notes };
 }
 
 /** Order by UTF-16 code units: the same on every machine, unlike an order by locale. */
@@ -162,7 +165,7 @@ export async function findFile(path: string): Promise<string | undefined> {
 }
 
 /** The pictures with their folders' names, if nothing but captions is missing and the names differ. */
-function labelled(root: string, { skipped }: Found): Sample[] {
+function labelled(root: string, { skipped, notes }: Found): Sample[] {
   const broken = skipped.filter(({ reason }) => reason === BROKEN_LINK);
   const bare = skipped.filter(({ reason }) => reason === NO_CAPTIONS);
   const folders = new Set(bare.map(({ where }) => dirname(where)));
@@ -170,6 +173,9 @@ function labelled(root: string, { skipped }: Found): Sample[] {
     return [];
   }
   skipped.splice(0, skipped.length, ...broken);
+  notes.push(
+    "No picture has captions of its own: the names of the pictures' folders are their captions.",
+  );
   return bare.map(({ where }) => {
     const label = basename(dirname(where)).normalize("NFC").replaceAll("_", " ").trim();
     return { picture: where, captions: [isCaption(label) ? label : basename(dirname(where))] };

@@ -22,6 +22,14 @@ export interface SourceSample {
   readonly captions: readonly string[];
 }
 
+/** What a collection holds that is read at once. */
+export interface InMemory {
+  readonly samples: readonly Sample[];
+  readonly skipped: readonly Skipped[];
+  /** How it was understood, in sentences for the user. */
+  readonly notes: readonly string[];
+}
+
 /** Part of a source that is read from its beginning to its end: a tar file, a Parquet file, a list. */
 export interface Shard {
   /** Path or address. */
@@ -35,7 +43,7 @@ export interface Shard {
    */
   read(start?: number): AsyncIterable<SourceSample | Skipped>;
   /** What reading gives, where all of it is in memory anyway. */
-  readonly inMemory?: { readonly samples: readonly Sample[]; readonly skipped: readonly Skipped[] };
+  readonly inMemory?: InMemory;
 }
 
 /** How a source was opened. */
@@ -64,11 +72,12 @@ export function isInMemory(source: StreamSource): source is readonly Sample[] {
 }
 
 /** All of a source, if it is in memory: then its samples can come in any order. */
-export function inMemory({ shards }: SampleSource): Shard["inMemory"] {
+export function inMemory({ shards }: SampleSource): InMemory | undefined {
   const parts = shards.flatMap((shard) => shard.inMemory ?? []);
   if (parts.length < shards.length) return undefined;
   return {
     samples: parts.flatMap(({ samples }) => samples),
     skipped: parts.flatMap(({ skipped }) => skipped),
+    notes: parts.flatMap(({ notes }) => notes),
   };
 }

@@ -30,7 +30,7 @@ function inMemory(name: string, size: number): Shard {
     picture: `${name}/${i}`,
     captions: [],
   }));
-  return { ...shard(name, size), inMemory: { samples, skipped: [] } };
+  return { ...shard(name, size), inMemory: { samples, skipped: [], notes: [] } };
 }
 
 const nameOf = ({ entry }: PlacedEntry) => ("reason" in entry ? entry.where : entry.name);
