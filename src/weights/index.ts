@@ -5,6 +5,7 @@
  */
 export { asFloat32 } from "./as-float32.js";
 export { findStateDict } from "./find-state-dict.js";
+export { Opaque } from "./pickle.js";
 export { readWeights } from "./read-weights.js";
 export {
   readSafetensors,
@@ -20,4 +21,5 @@ export type {
   SafetensorsHeader,
 } from "./safetensors-header.js";
 export { readTorch, TorchCheckpoint } from "./torch.js";
-export { type TorchStorage, TorchTensor, type TorchValue } from "./torch-value.js";
+export { type TorchStorage, TorchTensor } from "./torch-tensor.js";
+export type { TorchValue } from "./torch-value.js";

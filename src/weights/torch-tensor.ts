@@ -1,53 +1,72 @@
-import type { FileHandle } from "node:fs/promises";
-import { readFully } from "./read-file.js";
-import type { SafetensorsTensor } from "./safetensors.js";
-import { arrays } from "./safetensors-header.js";
-import type { TorchTensor } from "./torch-value.js";
+import type { SafetensorsDType } from "./safetensors-header.js";
 
-/** Reads a tensor whose storage begins at a file's byte `start`: only what it reaches of the storage. */
-export async function readTensor(
-  path: string,
-  file: FileHandle,
-  start: number,
-  tensor: TorchTensor,
-): Promise<SafetensorsTensor> {
-  const { dtype, shape, offset, end } = tensor;
-  const reached = new arrays[dtype](end - offset);
-  const bytes = new Uint8Array(reached.buffer);
-  await readFully(path, file, bytes, start + offset * reached.BYTES_PER_ELEMENT);
-  const data = isContiguous(tensor) ? reached : inOrder(tensor, reached as Float32Array);
-  // The table pairs each dtype with its array.
-  return { dtype, shape, data } as SafetensorsTensor;
+/** A tensor of a checkpoint: a view of a storage, whose numbers are read on request. */
+export class TorchTensor {
+  readonly storage: TorchStorage;
+  /** [] for a scalar. */
+  readonly shape: readonly number[];
+  /** Steps along each axis, in elements of the storage. */
+  readonly strides: readonly number[];
+  /** The first element. */
+  readonly offset: number;
+
+  constructor(
+    storage: TorchStorage,
+    offset: number,
+    shape: readonly number[],
+    strides: readonly number[],
+  ) {
+    this.storage = storage;
+    this.offset = offset;
+    this.shape = shape;
+    this.strides = strides;
+  }
+
+  get dtype(): SafetensorsDType {
+    return this.storage.dtype;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((product, length) => product * length, 1);
+  }
+
+  /** One past the last element that the view reaches in its storage; the offset if it is empty. */
+  get end(): number {
+    if (this.size === 0) return this.offset;
+    return this.shape.reduce(
+      (end, length, axis) => end + (length - 1) * this.strides[axis]!,
+      this.offset + 1,
+    );
+  }
 }
 
-/** Whether the elements lie row-major without gaps. */
-function isContiguous({ shape, strides, size }: TorchTensor): boolean {
-  if (size === 0) return true;
-  let step = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    // Along an axis of length 1 no step is ever taken.
-    if (shape[axis] !== 1 && strides[axis] !== step) return false;
-    step *= shape[axis]!;
+/** Numbers that several tensors can be views of: in a file of their own inside the archive, or in memory. */
+export class TorchStorage {
+  /** The name of its file; empty where there is none. */
+  readonly key: string;
+  readonly dtype: SafetensorsDType;
+  /** Number of elements. */
+  readonly length: number;
+  /** The numbers of an array of numpy's, which lie in the pickle itself. */
+  readonly bytes: Uint8Array | undefined;
+
+  constructor(key: string, dtype: SafetensorsDType, length: number, bytes?: Uint8Array) {
+    this.key = key;
+    this.dtype = dtype;
+    this.length = length;
+    this.bytes = bytes;
   }
-  return true;
 }
 
-/** The elements in row-major order. All kinds of arrays go through one type: they are only copied. */
-function inOrder(
-  { dtype, shape, strides, size }: TorchTensor,
-  reached: Float32Array,
-): Float32Array {
-  const data = new arrays[dtype](size) as Float32Array;
-  const index = shape.map(() => 0);
-  let from = 0;
-  for (let to = 0; to < size; to++) {
-    data[to] = reached[from]!;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= strides[axis]! * shape[axis]!;
-      index[axis] = 0;
-    }
-  }
-  return data;
+/** As many axes as torch and numpy know. */
+const MAX_AXES = 64;
+
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Whether a value can be a shape. */
+export function isCounts(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.length <= MAX_AXES && value.every(isCount);
 }

@@ -1,8 +1,10 @@
-import { ClipsmithError } from "../util/errors.js";
-import { type PickleCall, unpickle } from "./pickle.js";
+import { numpyGlobals } from "./numpy-values.js";
+import { Opaque, type PickleCall, unpickle } from "./pickle.js";
+import { plainGlobals, spendWithin } from "./plain-values.js";
 import { arrays, type SafetensorsDType } from "./safetensors-header.js";
+import { isCount, isCounts, TorchStorage, TorchTensor } from "./torch-tensor.js";
 
-/** What a checkpoint may hold: Python's None is null, lists and tuples are arrays, dicts are maps. */
+/** What a checkpoint may hold: Python's None is null; lists, tuples and sets are arrays, dicts are maps. */
 export type TorchValue =
   | null
   | boolean
@@ -11,64 +13,9 @@ export type TorchValue =
   | string
   | Uint8Array
   | TorchTensor
+  | Opaque
   | readonly TorchValue[]
   | ReadonlyMap<TorchValue, TorchValue>;
-
-/** A tensor of a checkpoint: a view of a storage, whose numbers are read on request. */
-export class TorchTensor {
-  readonly storage: TorchStorage;
-  /** [] for a scalar. */
-  readonly shape: readonly number[];
-  /** Steps along each axis, in elements of the storage. */
-  readonly strides: readonly number[];
-  /** The first element. */
-  readonly offset: number;
-
-  constructor(
-    storage: TorchStorage,
-    offset: number,
-    shape: readonly number[],
-    strides: readonly number[],
-  ) {
-    this.storage = storage;
-    this.offset = offset;
-    this.shape = shape;
-    this.strides = strides;
-  }
-
-  get dtype(): SafetensorsDType {
-    return this.storage.dtype;
-  }
-
-  /** Number of elements. */
-  get size(): number {
-    return this.shape.reduce((product, length) => product * length, 1);
-  }
-
-  /** One past the last element that the view reaches in its storage; the offset if it is empty. */
-  get end(): number {
-    if (this.size === 0) return this.offset;
-    return this.shape.reduce(
-      (end, length, axis) => end + (length - 1) * this.strides[axis]!,
-      this.offset + 1,
-    );
-  }
-}
-
-/** Numbers that lie in an archive's file of their own; several tensors can be views of them. */
-export class TorchStorage {
-  /** The name of its file. */
-  readonly key: string;
-  readonly dtype: SafetensorsDType;
-  /** Number of elements. */
-  readonly length: number;
-
-  constructor(key: string, dtype: SafetensorsDType, length: number) {
-    this.key = key;
-    this.dtype = dtype;
-    this.length = length;
-  }
-}
 
 /** The classes that storages of each dtype have in files. */
 const storageTypes: Readonly<Record<string, SafetensorsDType>> = {
@@ -84,53 +31,59 @@ const storageTypes: Readonly<Record<string, SafetensorsDType>> = {
   BoolStorage: "BOOL",
 };
 
-/** All that a pickle may name: the classes of storages, and these calls. */
-const globals: ReadonlyMap<string, PickleCall | SafetensorsDType> = new Map<
+/** How torch's pickles make tensors. */
+const torchGlobals: ReadonlyMap<string, PickleCall | SafetensorsDType> = new Map<
   string,
   PickleCall | SafetensorsDType
 >([
   ...Object.entries(storageTypes).map(([name, dtype]) => [`torch.${name}`, dtype] as const),
-  ["collections.OrderedDict", () => new Map()],
   ["torch.Size", ([shape]) => shape],
   ["torch._utils._rebuild_tensor_v2", rebuildTensor],
   ["torch._utils._rebuild_parameter", ([tensor]) => tensor],
+  ["torch._utils._rebuild_parameter_with_state", ([tensor]) => tensor],
+  ["torch._tensor._rebuild_from_type_v2", rebuildFromType],
 ]);
+
+/** The classes of tensors that are nothing but tensors. */
+const TENSOR_TYPES = ["torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"];
 
 /** A tensor may repeat its storage's numbers (torch's `expand`), but not to any size. */
 const MAX_REPEATED_ELEMENTS = 2 ** 24;
 
 /**
  * What the pickle in a PyTorch checkpoint says. Of all that Python could be told to make, only tensors and
- * plain data are known.
+ * plain data are known; whatever else is there becomes {@link Opaque}.
  *
  * @param where names the file in errors
- * @throws ClipsmithError if there is anything else, or the pickle is damaged
+ * @throws ClipsmithError if the pickle is damaged
  */
 export function readTorchPickle(where: string, pickle: Uint8Array): TorchValue {
+  const spend = spendWithin(pickle.length);
+  const globals = new Map<string, unknown>([
+    ...plainGlobals(spend),
+    ...numpyGlobals(spend),
+    ...torchGlobals,
+  ]);
   const value = unpickle(where, pickle, {
-    global: (module, name) => {
-      const found = globals.get(`${module}.${name}`);
-      if (found === undefined) throw refused(where, module, name);
-      return found;
-    },
+    global: (module, name) =>
+      globals.get(`${usualModule(module)}.${name}`) ?? new Opaque(`${module}.${name}`),
     persistentLoad: storageOf,
   });
   return value as TorchValue;
 }
 
-function refused(where: string, module: string, name: string): ClipsmithError {
-  const isStorage = module.startsWith("torch") && /Storage$|^_rebuild_/.test(name);
-  return new ClipsmithError(
-    isStorage
-      ? `${where} holds a tensor of a kind that is not known here (${module}.${name}): only dense tensors of float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8 and bool are. Convert it, for example by .to(torch.float32), before torch.save.`
-      : `${where} holds ${module}.${name}, which is no plain data: Python would run code to make it, and Clipsmith runs none. Save only the weights: torch.save(model.state_dict(), FILE).`,
-  );
+/** Python 2 and numpy 2 have other names for some modules. */
+function usualModule(module: string): string {
+  if (module === "__builtin__") return "builtins";
+  if (module === "copy_reg") return "copyreg";
+  return module.replace(/^numpy\._core\b/, "numpy.core");
 }
 
 /** The storage of `("storage", class, key, device, length)`. */
-function storageOf(id: unknown): TorchStorage {
+function storageOf(id: unknown): TorchStorage | Opaque {
   if (!Array.isArray(id) || id[0] !== "storage") throw new Error("it refers to what is no storage");
   const [, dtype, key, , length] = id;
+  if (dtype instanceof Opaque) return dtype;
   if (!(dtype in arrays) || typeof key !== "string" || !isCount(length)) {
     throw new Error("it refers to a storage in an unknown way");
   }
@@ -138,7 +91,10 @@ function storageOf(id: unknown): TorchStorage {
 }
 
 /** The tensor of (storage, offset, shape, strides, ...): all that follows matters to training alone. */
-function rebuildTensor([storage, offset, shape, strides]: readonly unknown[]): TorchTensor {
+function rebuildTensor([storage, offset, shape, strides]: readonly unknown[]):
+  | TorchTensor
+  | Opaque {
+  if (storage instanceof Opaque) return storage;
   if (
     !(storage instanceof TorchStorage) ||
     !isCount(offset) ||
@@ -160,10 +116,10 @@ function rebuildTensor([storage, offset, shape, strides]: readonly unknown[]): T
   return tensor;
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function isCounts(value: unknown): value is readonly number[] {
-  return Array.isArray(value) && value.every(isCount);
+/** A tensor with attributes, or of a class of its own: (how it is made, class, what of, attributes). */
+function rebuildFromType([make, type, args]: readonly unknown[]): unknown {
+  if (make instanceof Opaque) return make;
+  if (!(type instanceof Opaque)) throw new Error("it makes a tensor in an unknown way");
+  const isPlain = TENSOR_TYPES.includes(type.name);
+  return isPlain && make === rebuildTensor && Array.isArray(args) ? rebuildTensor(args) : type;
 }

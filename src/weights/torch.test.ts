@@ -23,7 +23,8 @@ import {
   zip,
 } from "./testing.js";
 import { readTorch, TorchCheckpoint } from "./torch.js";
-import { TorchTensor, type TorchValue } from "./torch-value.js";
+import { TorchTensor } from "./torch-tensor.js";
+import type { TorchValue } from "./torch-value.js";
 
 const folder = mkdtempSync(join(tmpdir(), "clipsmith-torch-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -178,32 +179,30 @@ test("plain data of protocols 2 to 5 are read beside the tensors", async () => {
   ]);
 });
 
-test("whatever is no plain data is refused by its name, in all the ways of writing it", async () => {
+test("a state dict that is no plain data is refused by its name", async () => {
   const system = global("os", "system");
   const stack = Buffer.concat([text("builtins"), text("eval"), Buffer.from("\x93", "latin1")]);
   const run = (callee: Pickled) => checkpoint(dict({ w: call(callee, text("true")) }));
-  await refuses(run(system), /holds os\.system, which is no plain data: .*Clipsmith runs none/);
-  await refuses(run(stack), /holds builtins\.eval, /);
+  await refuses(run(system), /but os\.system\. That is no plain data: .*Clipsmith runs none/);
+  await refuses(run(stack), /but builtins\.eval\./);
   await refuses(
     run(global("torch.nn.modules.linear", "Linear")),
     /Save only the weights: torch\.sa/,
   );
-  await refuses(run(global("__main__", "constructor")), /holds __main__\.constructor/);
-  await refuses(checkpoint(system), /holds os\.system/);
+  await refuses(run(global("__main__", "constructor")), /but __main__\.constructor/);
+  await refuses(checkpoint(system), /but os\.system/);
   await refuses(
     run(global("torch", "ComplexFloatStorage")),
-    /torch\.ComplexFloatStorage\): only dens/,
+    /but torch\.ComplexFloatStorage\. Only dense/,
   );
-  await refuses(run(global("torch._utils", "_rebuild_qtensor")), /a kind that is not known here/);
+  await refuses(run(global("torch._utils", "_rebuild_qtensor")), /Only dense tensors/);
   const build = (object: Pickled) =>
     checkpoint(Buffer.concat([object, dict({ a: none }), Buffer.from("b")]));
-  await refuses(build(plain), /damaged: it sets attributes of what is no dict/);
+  await refuses(build(plain), /damaged: it sets attributes of what has none/);
   await refuses(run(text("print")), /damaged: it calls what is no function/);
   await refuses(run(global("torch", "FloatStorage")), /damaged: it calls what is no function/);
-  for (const operation of ["i", "o", "\x81", "\x82", "P", "I"]) {
-    const bytes = Buffer.from(`((${operation}`, "latin1");
-    await refuses(checkpoint(bytes), /operation 0x[0-9a-f]+ at byte 4 is not one of plain data/);
-  }
+  const bytes = Buffer.from("((\xff", "latin1");
+  await refuses(checkpoint(bytes), /operation 0xff at byte 4 is not one of plain data/);
 });
 
 test("tensors that reach past their storage are refused", async () => {

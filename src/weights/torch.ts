@@ -2,10 +2,11 @@ import type { FileHandle } from "node:fs/promises";
 import { ClipsmithError } from "../util/errors.js";
 import { findStateDict } from "./find-state-dict.js";
 import { readFully, withFile } from "./read-file.js";
+import { copyTensor, readTensor } from "./read-torch-tensor.js";
 import type { SafetensorsTensor } from "./safetensors.js";
 import { arrays } from "./safetensors-header.js";
-import { readTensor } from "./torch-tensor.js";
-import { readTorchPickle, type TorchTensor, type TorchValue } from "./torch-value.js";
+import type { TorchTensor } from "./torch-tensor.js";
+import { readTorchPickle, type TorchValue } from "./torch-value.js";
 import { entryStart, readZipDirectory, ZIP_SIGNATURE, type ZipEntry } from "./zip.js";
 
 /** The pickled number that files of torch before 1.6 begin with, and those saved in that format since. */
@@ -30,7 +31,7 @@ export async function readTorch(
 /** A PyTorch checkpoint, whose tensors are read on request: a file may hold far more than is wanted. */
 export class TorchCheckpoint {
   readonly path: string;
-  /** All that was saved: most often a state dict, or a dict that holds one. */
+  /** All that was saved: most often a state dict, or a dict that holds one. What is not known is opaque. */
   readonly value: TorchValue;
   /** By name inside the archive's folder. */
   readonly #entries: ReadonlyMap<string, ZipEntry>;
@@ -45,7 +46,7 @@ export class TorchCheckpoint {
    * Reads what a checkpoint holds, but for the numbers in its tensors.
    *
    * @throws ClipsmithError if the file is cut short or damaged, is of another format (among them torch's
-   *   own before 1.6, and TorchScript), or holds anything but tensors and plain data
+   *   own before 1.6, and TorchScript)
    */
   static open(path: string): Promise<TorchCheckpoint> {
     return withFile(path, async (file) => {
@@ -74,6 +75,10 @@ export class TorchCheckpoint {
       const read = new Map<string, SafetensorsTensor>();
       for (const [name, tensor] of tensors) {
         const { storage, offset, shape, strides } = tensor;
+        if (storage.bytes !== undefined) {
+          read.set(name, copyTensor(tensor, storage.bytes));
+          continue;
+        }
         const view = JSON.stringify([storage.key, storage.dtype, offset, shape, strides]);
         const found = views.get(view) ?? (await this.#readTensor(file, name, tensor));
         views.set(view, found);
