@@ -67,24 +67,26 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     showQuery();
     more.hidden = true;
     if (query.kind === "none") {
-      const count = Math.min(PAGE, info.count);
-      const ids = Array.from({ length: count }, (_, i) => Math.floor((i * info.count) / count));
-      grid.replaceChildren(...ids.map((id) => tile(id, `Picture ${id + 1}`)));
+      grid.replaceChildren(...info.pictures.map((id) => tile(id, `Picture ${id + 1}`)));
       grid.ariaBusy = "false";
       say(
-        count === 0 ? "The index is empty." : "Some of the pictures. Click one to find its like.",
+        info.pictures.length === 0
+          ? "The pictures of the index are gone."
+          : "Some of the pictures. Click one to find its like.",
       );
       return;
     }
     grid.ariaBusy = "true";
     if (grid.childElementCount === 0) say("Searching …");
     try {
-      const { matches } = await request<ApiSearch>(...requestOf(query, limit, signal));
+      const { matches, gone } = await request<ApiSearch>(...requestOf(query, limit, signal));
       const tiles = matches.map((match) => tile(match.id, match.captions[0] ?? match.name, match));
       grid.replaceChildren(...tiles);
       more.hidden = matches.length < limit || limit >= Math.min(MOST, info.count);
       const pictures = matches.length === 1 ? "1 picture" : `${matches.length} pictures`;
-      say(matches.length === 0 ? "No pictures found." : `${pictures}, the best match first.`);
+      const found =
+        matches.length === 0 ? "No pictures found." : `${pictures}, the best match first.`;
+      say(gone === 0 ? found : `${found} ${goneSentence(gone)}`);
     } catch (error) {
       if (signal.aborted) return;
       grid.replaceChildren();
@@ -207,6 +209,11 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     else void search(known);
   });
   searchAddress();
+}
+
+function goneSentence(gone: number): string {
+  const pictures = gone === 1 ? "1 picture of the index is" : `${gone} pictures of the index are`;
+  return `${pictures} gone and left out; clipsmith index makes it anew.`;
 }
 
 function pictureUrl(id: number): string {

@@ -116,6 +116,20 @@ test("train, eval, index, search and serve work one after the other", async (t) 
   });
 });
 
+test("a picture that is gone is not found, which is told", async () => {
+  const gone = join(folder, "some");
+  await makeCollection(gone, 4);
+  await succeed("index", run, gone);
+  rmSync(join(gone, "001-green.png"));
+  const { stdout, stderr } = await succeed("search", run, "green");
+  assert.doesNotMatch(stdout, /001-green/);
+  assert.equal(stdout.trimEnd().split("\n").length, 3);
+  const told = `1 picture of the index is gone and left out here: clipsmith index ${run} makes it anew.`;
+  assert.equal(stderr, `${told}\n`);
+  const json = await succeed("search", run, "green", "--json", "--limit", "3");
+  assert.equal(JSON.parse(json.stdout).length, 3);
+});
+
 test("pictures without captions can be indexed and found", async () => {
   const plain = join(folder, "plain");
   await makeCollection(plain, 3);

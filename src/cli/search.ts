@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { Command } from "commander";
 import type { RuntimeOptions } from "../runtime/index.js";
+import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
+import { quote } from "../util/shell.js";
 import { checkRuntime, count, withRuntimeOptions } from "./arguments.js";
-import { print } from "./print.js";
+import { print, warn } from "./print.js";
 import { cliFiles, openModel } from "./run-folder.js";
 
 interface SearchFlags extends RuntimeOptions {
@@ -40,15 +42,15 @@ async function searchRun(run: string, words: string[], flags: SearchFlags): Prom
     throw new ClipsmithError("Search by words or by --picture FILE: give one of them.");
   }
   const runtime = await checkRuntime(flags);
-  const { PictureIndex, searchPicture, searchText } = await import("../search/index.js");
+  const { PictureIndex, embedPicture, searchPresent } = await import("../search/index.js");
   const model = await openModel(run, runtime);
   try {
     const index = await PictureIndex.open(join(run, cliFiles.index));
-    const matches =
-      picture === undefined
-        ? await searchText(index, model, text, { limit })
-        : await searchPicture(index, model, picture, { limit });
+    const vector =
+      picture === undefined ? await model.embedTexts([text]) : await embedPicture(model, picture);
+    const { matches, gone } = await searchPresent(index, vector, { limit });
     index.close();
+    if (gone > 0) warn(goneLine(gone, run));
     if (json) {
       const found = matches.map(({ score, picture, captions }) => ({ score, picture, captions }));
       print(JSON.stringify(found, undefined, 2));
@@ -62,4 +64,9 @@ async function searchRun(run: string, words: string[], flags: SearchFlags): Prom
   } finally {
     await model.release();
   }
+}
+
+function goneLine(gone: number, run: string): string {
+  const pictures = `${counted(gone, "picture")} of the index ${gone === 1 ? "is" : "are"} gone`;
+  return `${pictures} and left out here: clipsmith index ${quote(run)} makes it anew.`;
 }

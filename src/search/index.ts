@@ -12,4 +12,5 @@ export {
   type SearchOptions,
   type ShownPicture,
 } from "./picture-index.js";
-export { searchPicture, searchText } from "./search.js";
+export { type Found, isPresent, searchPresent } from "./present.js";
+export { embedPicture, searchPicture, searchText } from "./search.js";

@@ -46,7 +46,7 @@ function nameEmbedder(width: number): Embedder {
 }
 
 function samplesNamed(names: readonly string[]): Sample[] {
-  return names.map((name) => ({ picture: `/pictures/${name}`, captions: [`a ${name}`, name] }));
+  return names.map((name) => ({ picture: `pictures.tar/${name}`, captions: [`a ${name}`, name] }));
 }
 
 function cosine(a: Float32Array, b: Float32Array): number {
@@ -65,7 +65,7 @@ test("a search gives the same order and scores as comparing with every picture",
   );
   assert.equal(indexed, 599);
   assert.equal(index.count, 599);
-  assert.deepEqual(skipped, [{ where: "/pictures/broken", reason: "not a picture" }]);
+  assert.deepEqual(skipped, [{ where: "pictures.tar/broken", reason: "not a picture" }]);
   assert.equal(progress.length, 3);
   assert.equal(progress.at(-1), 1);
 
@@ -85,15 +85,15 @@ test("a search gives the same order and scores as comparing with every picture",
   assert.equal((await index.search(query)).length, 20);
 
   const [best] = await searchText(index, embedder, "picture 42", { limit: 1 });
-  assert.equal(best?.picture, "/pictures/picture 42");
+  assert.equal(best?.picture, "pictures.tar/picture 42");
   assert.deepEqual(best.captions, ["a picture 42", "picture 42"]);
   assert.ok(Math.abs(best.score - 1) < 1e-5);
   const [same] = await searchPicture(index, embedder, "/elsewhere/picture 500", { limit: 1 });
-  assert.equal(same?.picture, "/pictures/picture 500");
+  assert.equal(same?.picture, "pictures.tar/picture 500");
   await assert.rejects(searchPicture(index, embedder, "broken"), /not a picture/);
 
   // After the picture left out, rows and samples no longer have the same numbers.
-  assert.equal((await index.shown(same.id))?.picture, "/pictures/picture 500");
+  assert.equal((await index.shown(same.id))?.picture, "pictures.tar/picture 500");
   const row = await index.get(same.id);
   assert.deepEqual(row?.captions, same.captions);
   assert.ok(cosine(row.vector, vectorOf("picture 500", 16)) > 0.9999);
@@ -166,11 +166,11 @@ test("a build that fails keeps the old index, and one that succeeds replaces it"
   });
   await assert.rejects(buildIndex(target, nameEmbedder(8), []), ClipsmithError);
   const kept = await PictureIndex.open(target);
-  assert.equal((await kept.shown(0))?.picture, "/pictures/old");
+  assert.equal((await kept.shown(0))?.picture, "pictures.tar/old");
 
   const { index } = await buildIndex(target, nameEmbedder(4), samplesNamed(["new", "newer"]));
   assert.equal(index.width, 4);
-  assert.equal((await index.shown(1))?.picture, "/pictures/newer");
+  assert.equal((await index.shown(1))?.picture, "pictures.tar/newer");
   index.close();
   for (const late of [() => kept.search(vectorOf("old", 8)), () => kept.get(0)]) {
     await assert.rejects(late, { name: "ClipsmithError", message: /has been replaced/ });
@@ -188,10 +188,10 @@ test("an index whose replacement was killed half way is still found", async () =
   await mkdir(join(`${target}.building`, "pictures.lance"), { recursive: true });
 
   const found = await PictureIndex.open(target);
-  assert.equal((await found.shown(0))?.picture, "/pictures/old");
+  assert.equal((await found.shown(0))?.picture, "pictures.tar/old");
   found.close();
   const again = await buildIndex(target, nameEmbedder(8), samplesNamed(["new"]));
-  assert.equal((await again.index.shown(0))?.picture, "/pictures/new");
+  assert.equal((await again.index.shown(0))?.picture, "pictures.tar/new");
   again.index.close();
   assert.equal(existsSync(`${target}.previous`), false);
 });
@@ -214,7 +214,7 @@ test("a large index is searched through a vector index, and still finds the near
   assert.equal(index.count, names.length);
   for (const name of ["p0", "p8191", "p8192", "p50000"]) {
     const [best] = await searchText(index, embedder, name, { limit: 1 });
-    assert.equal(best?.picture, `/pictures/${name}`);
+    assert.equal(best?.picture, `pictures.tar/${name}`);
     assert.equal(best.id, Number(name.slice(1)));
     assert.equal((await index.shown(best.id))?.picture, best.picture);
   }

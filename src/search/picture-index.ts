@@ -105,7 +105,7 @@ export class PictureIndex {
   }
 
   /**
-   * The pictures nearest to `vector` [L], best first.
+   * The pictures nearest to `vector` [L], best first, also those whose files are gone: see `searchPresent`.
    *
    * @throws ClipsmithError when `vector` is not as wide as the index, or has no direction.
    */
@@ -151,6 +151,12 @@ export class PictureIndex {
     if (row === undefined) return undefined;
     const { picture, thumbnail } = row;
     return { picture, ...(thumbnail && { thumbnail }) };
+  }
+
+  /** Where the pictures of rows are from, by row; rows that there are not are left out. */
+  async picturesOf(ids: readonly number[]): Promise<Map<number, string>> {
+    const rows = await this.#take(ids, ["id", "picture"]);
+    return new Map(rows.map(({ id, picture }) => [id, picture]));
   }
 
   /** The first caption of up to `count` pictures spread evenly over the index. */

@@ -12,6 +12,8 @@ export interface ApiInfo {
   readonly count: number;
   /** Width of an embedding. */
   readonly width: number;
+  /** Rows of some pictures, spread evenly over the index, whose files are there. */
+  readonly pictures: readonly number[];
   /** Captions of some pictures, to try as queries. */
   readonly examples: readonly string[];
   /** Whether the model's training run is at hand, so that `/api/metrics` has something to show. */
@@ -31,6 +33,8 @@ export interface ApiMatch {
 
 export interface ApiSearch {
   readonly matches: readonly ApiMatch[];
+  /** Pictures that would have been among them, but whose files are gone. */
+  readonly gone: number;
 }
 
 export type ApiMetrics = Pick<ReportData, "history" | "final">;

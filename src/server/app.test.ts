@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -55,8 +55,16 @@ async function errorOf(response: Response | Promise<Response>, status: number): 
 test("info describes the index and offers captions to try", async () => {
   const info = await json<ApiInfo>(app.request("/api/info"));
   assert.deepEqual(
-    { ...info, examples: info.examples.length },
-    { title: "my-run", count: 32, width: 32, examples: 8, hasRun: true, canTrain: false },
+    { ...info, examples: info.examples.length, pictures: info.pictures.length },
+    {
+      title: "my-run",
+      count: 32,
+      width: 32,
+      examples: 8,
+      pictures: 24,
+      hasRun: true,
+      canTrain: false,
+    },
   );
   assert.equal(info.examples[0], "a red square");
 });
@@ -155,15 +163,29 @@ test("a picture without a file of its own is shown by its small copy", async () 
   built.index.close();
 });
 
-test("a picture whose file is gone is missing, and the server goes on", async () => {
-  const gone = join(folder, "gone.png");
-  await sharp(shapePicture("red", "circle")).png().toFile(gone);
-  const target = join(folder, "gone-index");
-  const built = await buildIndex(target, colourEmbedder, [{ picture: gone, captions: ["gone"] }]);
-  await rm(gone);
+test("a picture whose file is gone is not shown, and counted", async () => {
+  const names = ["red-circle.png", "red-square.png", "blue-circle.png"];
+  const samples = names.map((name) => ({ picture: join(folder, "gone", name), captions: [name] }));
+  await cp(join(folder, "pictures"), join(folder, "gone"), { recursive: true });
+  const built = await buildIndex(join(folder, "gone-index"), colourEmbedder, samples);
+  await rm(samples[0]!.picture);
   const other = createApp({ embedder: colourEmbedder, index: built.index });
   assert.match(await errorOf(other.request("/api/pictures/0"), 404), /gone/);
-  assert.equal((await json<ApiSearch>(other.request("/api/search?text=red"))).matches.length, 1);
+  const info = await json<ApiInfo>(other.request("/api/info"));
+  assert.deepEqual([info.count, info.pictures], [3, [1, 2]]);
+  const body = new Uint8Array(await sharp(shapePicture("red", "circle")).png().toBuffer());
+  for (const [query, init] of [
+    ["?text=red", {}],
+    ["?picture=0", {}],
+    ["", { method: "POST", body }],
+  ] as const) {
+    const found = await json<ApiSearch>(other.request(`/api/search${query}`, init));
+    assert.deepEqual(
+      [found.matches.map(({ name }) => name), found.gone],
+      [["red-square.png", "blue-circle.png"], 1],
+      query,
+    );
+  }
   built.index.close();
 });
 

@@ -4,7 +4,13 @@ import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
 import type { Embedder } from "../model/embedder.js";
 import { FollowedRun } from "../report/index.js";
-import { type Match, type PictureIndex, searchPicture, searchText } from "../search/index.js";
+import {
+  embedPicture,
+  type Found,
+  isPresent,
+  type PictureIndex,
+  searchPresent,
+} from "../search/index.js";
 import type { ApiInfo, ApiSearch } from "./api.js";
 import { withErrors } from "./errors.js";
 import { pageRoutes } from "./page.js";
@@ -17,6 +23,9 @@ import { trainingRoutes } from "./training-routes.js";
 const MAX_PICTURE_BYTES = 20 * 1024 * 1024;
 
 const EXAMPLES = 8;
+
+/** Pictures that the page begins with. */
+const PICTURES = 24;
 
 export interface AppOptions {
   readonly embedder: Embedder;
@@ -60,6 +69,7 @@ export function createApp(options: AppOptions): Hono {
       title,
       count: index.count,
       width: index.width,
+      pictures: await somePictures(index),
       examples: [...new Set(await index.exampleCaptions(EXAMPLES))],
       hasRun: run !== undefined,
       canTrain: training !== undefined,
@@ -71,11 +81,12 @@ export function createApp(options: AppOptions): Hono {
     const query = searchQuery.safeParse(c.req.query());
     if (!query.success) return c.json({ error: SEARCH_USAGE }, 400);
     if ("text" in query.data) {
-      return c.json(answer(await searchText(index, embedder, query.data.text, query.data)));
+      const vector = await embedder.embedTexts([query.data.text]);
+      return c.json(answer(await searchPresent(index, vector, query.data)));
     }
     const picture = await index.get(query.data.picture);
     if (picture === undefined) return c.json({ error: NO_PICTURE }, 404);
-    return c.json(answer(await index.search(picture.vector, query.data)));
+    return c.json(answer(await searchPresent(index, picture.vector, query.data)));
   });
 
   const tooLarge = bodyLimit({
@@ -89,7 +100,8 @@ export function createApp(options: AppOptions): Hono {
     const picture = new Uint8Array(await c.req.arrayBuffer());
     if (picture.length === 0)
       return c.json({ error: "Send a picture as the request's body." }, 400);
-    return c.json(answer(await searchPicture(index, embedder, picture, query.data)));
+    const vector = await embedPicture(embedder, picture);
+    return c.json(answer(await searchPresent(index, vector, query.data)));
   });
 
   app.get("/api/pictures/:id{[0-9]+}", async (c) => {
@@ -112,8 +124,24 @@ const SEARCH_USAGE =
   "Search with ?text=WORDS, with ?picture=ID, or by posting a picture; limit is 1 to 200.";
 const NO_PICTURE = "The index has no such picture, or its file is gone.";
 
-function answer(matches: readonly Match[]): ApiSearch {
+/** Rows of some pictures of the index that are there. */
+async function somePictures(index: PictureIndex): Promise<number[]> {
+  // Twice as many as are wanted, for some may be gone.
+  const pictures = [...(await index.picturesOf(spread(index.count, 2 * PICTURES)))];
+  const there = await Promise.all(pictures.map(([id, path]) => isPresent(index, id, path)));
+  const present = pictures.flatMap(([id], i) => (there[i] ? [id] : []));
+  return spread(present.length, PICTURES).map((i) => present[i]!);
+}
+
+/** At most so many whole numbers, spread evenly from 0 to below `count`. */
+function spread(count: number, most: number): number[] {
+  const wanted = Math.min(count, most);
+  return Array.from({ length: wanted }, (_, i) => Math.floor((i * count) / wanted));
+}
+
+function answer({ matches, gone }: Found): ApiSearch {
   return {
+    gone,
     matches: matches.map(({ id, picture, captions, score }) => ({
       id,
       name: basename(picture),
