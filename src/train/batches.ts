@@ -16,6 +16,7 @@ import { random } from "../util/random.js";
 import { type Batch, type BatchPictures, type ChunkedBatch, withPictures } from "./batch.js";
 import { BatchSamples, type SamplesOfBatch } from "./batch-samples.js";
 import { BatchTexts, type TextOptions } from "./batch-texts.js";
+import { EqualPictures } from "./equal-pictures.js";
 import { identitiesOf } from "./identities.js";
 import { ownRange } from "./ranks.js";
 import type { RunPosition } from "./readers.js";
@@ -64,6 +65,8 @@ export interface PreparedBatch {
  * its name and the epoch. So streams opened where they stood after a batch give the very next one.
  */
 export class BatchSource {
+  /** What is known of equal pictures in the batches so far. */
+  readonly equalPictures: EqualPictures;
   readonly #options: BatchSourceOptions;
   readonly #loader: PictureLoader;
   readonly #samples: BatchSamples;
@@ -93,6 +96,7 @@ export class BatchSource {
       log: options.log,
     });
     this.#step = options.firstStep ?? 0;
+    this.equalPictures = new EqualPictures(this.#step === 0);
     if (blend === 0) return;
     for (const sample of blended) {
       const key = captionKey(sample);
@@ -105,7 +109,7 @@ export class BatchSource {
   /**
    * The batch of the next step. Calls are made one after the other.
    *
-   * @throws ClipsmithError when no more samples can be had, or too many are skipped
+   * @throws ClipsmithError when no more samples can be had, too many are skipped, or all pictures are equal
    */
   async next(): Promise<PreparedBatch> {
     const { augImages, excludeDuplicates } = this.#options;
@@ -114,11 +118,15 @@ export class BatchSource {
     const { captions, ...texts } = this.#texts.of(samples, step);
     const patchIndices = this.#patchIndices(samples.length * (1 + augImages), step, "patches");
     const sslPatches = this.#sslPatches(samples.length, step);
+    const identities = excludeDuplicates
+      ? identitiesOf(samples, captions, fingerprints)
+      : undefined;
+    this.equalPictures.see(samples, fingerprints, identities);
     const batch: Omit<ChunkedBatch, "pictures"> = {
       ...texts,
       ...(patchIndices && { patchIndices }),
       ...(sslPatches && { ssl: { patchIndices: sslPatches } }),
-      ...(excludeDuplicates && { identities: identitiesOf(samples, captions, fingerprints) }),
+      ...(identities && { identities }),
     };
     const names = samples.map(({ name }) => name);
     return {

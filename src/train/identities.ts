@@ -65,6 +65,22 @@ export function excludedPairs(identities: Identities): Int32Array {
   return Int32Array.from(pairs);
 }
 
+/** Whether all pairs of different samples belong together, see {@link excludedPairs}: no negative is left. */
+export function comparesNothing({ pictures, captions, known, knownCounts }: Identities): boolean {
+  if (pictures.every((picture) => picture === pictures[0])) return true;
+  let start = 0;
+  const knownOf = Array.from(knownCounts, (count) => {
+    start += count;
+    return known.subarray(start - count, start);
+  });
+  return pictures.every((picture, text) =>
+    pictures.every(
+      (other, image) =>
+        other === picture || captions.some((view) => knownOf[image]!.includes(view[text]!)),
+    ),
+  );
+}
+
 /** [B, B] (text, image): 1 at each of the pairs that {@link excludedPairs} gave. */
 export function pairMask(pairs: Int32Array, batch: number): Uint8Array {
   const mask = new Uint8Array(batch * batch);

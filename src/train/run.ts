@@ -9,6 +9,7 @@ import type { Lock } from "../util/lock.js";
 import { Agreement, type RunView } from "./agreement.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
 import type { PreparedBatch } from "./batches.js";
+import { NothingToLearnError } from "./equal-pictures.js";
 import type { ProgressOptions } from "./progress.js";
 import type { RunPosition } from "./readers.js";
 import { RunCheckpoints } from "./run-checkpoints.js";
@@ -127,12 +128,15 @@ export class Run {
           samples: this.#start.batchSize,
           seconds,
           waitSeconds,
-          news: this.#parts.skipped.news(),
+          news: [...this.#parts.skipped.news(), ...batches.equalPictures.news()],
         });
         if (validation?.isDue(state.step, this.#isLast)) await this.#validate(validation);
         await this.#ranks.check(state.step, step.weights);
         if (this.#checkpoints.secondsSince > training.checkpointSeconds) await this.#save();
         view = await this.#view();
+      }
+      if (view.isLast && !this.#hadEnded) {
+        for (const line of batches.equalPictures.end()) this.#report.message(line);
       }
       await this.#saveSteps();
       if (view.isLast && this.#ranks.leads && !this.#hadEnded) await this.#saveModel();
@@ -282,7 +286,7 @@ export class Run {
   /** What to throw where a step threw: of what can be mended, it says what is saved. */
   #stoppedBy(error: unknown): unknown {
     const { step } = this.#state;
-    const again = error instanceof BadLossError;
+    const again = error instanceof BadLossError || error instanceof NothingToLearnError;
     if (step === 0 || again || !(error instanceof ClipsmithError)) return error;
     const { savedStep } = this.#checkpoints;
     return new StoppedRunError(
