@@ -116,6 +116,29 @@ test("train, eval, index, search and serve work one after the other", async (t) 
   });
 });
 
+test("serve answers for the names that it is told, and says where it is reached", async () => {
+  const names = ["--host", "0.0.0.0", "--allow-host", "photos.example.org"];
+  const server = start(["serve", run, "--port", "0", ...names], { cwd: folder });
+  const [, url] = await server.output(/ at (http:\/\/127\.0\.0\.1:\d+) until/);
+  const { port } = new URL(url!);
+  assert.equal((await fetch(`http://localhost:${port}/api/info`)).status, 200);
+  server.child.kill("SIGTERM");
+  const { code, stdout } = await server.ended;
+  assert.equal(code, 0);
+  for (const line of stdout.trimEnd().split("\n").slice(2)) {
+    assert.match(line, new RegExp(`^ {2}http://[\\d.]+:${port}$`));
+  }
+  for (const wrong of ["http://photos.example.org", "photos.example.org:80", "*.org", "", "a b"]) {
+    const { code, stderr } = await clipsmith("serve", run, "--allow-host", wrong);
+    assert.equal(code, 1, stderr);
+    assert.match(
+      stderr,
+      /--allow-host.*Give a host name alone, such as photos\.example\.org/s,
+      wrong,
+    );
+  }
+});
+
 test("a picture that is gone is not found, which is told", async () => {
   const gone = join(folder, "some");
   await makeCollection(gone, 4);

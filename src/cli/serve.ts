@@ -1,15 +1,16 @@
 import { once } from "node:events";
 import { join } from "node:path";
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { counted } from "../util/counted.js";
-import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, port, repeated, withRuntimeOptions } from "./arguments.js";
 import { print } from "./print.js";
 import { cliFiles, openModel } from "./run-folder.js";
 
 interface ServeFlags extends RuntimeOptions {
   readonly port?: number;
   readonly host?: string;
+  readonly allowHost?: readonly string[];
 }
 
 /** `clipsmith serve`: the search page, until it is interrupted. */
@@ -22,8 +23,26 @@ export function serveCommand(): Command {
     )
     .argument("<run>", "folder of the trained model and its index")
     .option("--port <port>", "port to listen on, 0 for any free one; default: 7860", port)
-    .option("--host <address>", "address to listen on; default: 127.0.0.1, this machine only")
-    .addHelpText("after", "\nExample:\n  clipsmith serve runs/photos --port 8080");
+    .option(
+      "--host <address>",
+      "address to listen on, 0.0.0.0 for all of this machine; default: 127.0.0.1, this machine only",
+    )
+    .option(
+      "--allow-host <name>",
+      "one more name to answer for, such as that of a proxy in front; may be repeated",
+      hostNames,
+    )
+    .addHelpText(
+      "after",
+      `
+Whoever reaches the page may search the pictures: there is no log-in. Addresses in figures are answered where
+--host is one of the network; names are only as --host and --allow-host say, for a web site could point a
+name of its own at this machine.
+
+Examples:
+  clipsmith serve runs/photos --port 8080
+  clipsmith serve runs/photos --host 0.0.0.0 --allow-host photos.example.org`,
+    );
   return withRuntimeOptions(command).action(serveRun);
 }
 
@@ -42,12 +61,24 @@ async function serveRun(run: string, flags: ServeFlags): Promise<void> {
       run,
       ...(flags.port !== undefined && { port: flags.port }),
       ...(flags.host !== undefined && { host: flags.host }),
+      ...(flags.allowHost !== undefined && { allowedHosts: flags.allowHost }),
     });
-    print(`Serving ${counted(index.count, "picture")} at ${server.url} until Ctrl+C.`);
+    const [url, ...more] = server.urls;
+    print(`Serving ${counted(index.count, "picture")} at ${url} until Ctrl+C.`);
+    if (more.length > 0) print("Others reach it at:", ...more.map((other) => `  ${other}`));
     await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
     await server.close();
     index.close();
   } finally {
     await model.release();
   }
+}
+
+/** Values of an option that names hosts, without scheme and port. */
+function hostNames(value: string, values?: readonly string[]): readonly string[] {
+  const url = URL.canParse(`http://${value}`) ? new URL(`http://${value}`) : undefined;
+  if (url === undefined || /[/:@?#*]/.test(value.replace(/^\[.*\]$/, ""))) {
+    throw new InvalidArgumentError("Give a host name alone, such as photos.example.org.");
+  }
+  return repeated(url.hostname, values);
 }

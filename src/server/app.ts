@@ -15,7 +15,7 @@ import type { ApiInfo, ApiSearch } from "./api.js";
 import { withErrors } from "./errors.js";
 import { pageRoutes } from "./page.js";
 import { pictureResponse } from "./picture-file.js";
-import { ownPageOnly, safeHeaders } from "./same-site.js";
+import { type OwnHosts, ownPageOnly, safeHeaders } from "./same-site.js";
 import type { Training } from "./training.js";
 import { trainingRoutes } from "./training-routes.js";
 
@@ -27,7 +27,7 @@ const EXAMPLES = 8;
 /** Pictures that the page begins with. */
 const PICTURES = 24;
 
-export interface AppOptions {
+export interface AppOptions extends OwnHosts {
   readonly embedder: Embedder;
   /** An index made with the same model. */
   readonly index: PictureIndex;
@@ -37,8 +37,6 @@ export interface AppOptions {
   readonly run?: string;
   /** Allows trainings to be started from the page. Default: they cannot be. */
   readonly training?: Training;
-  /** Host names to answer for, besides the loopback ones. Default none. */
-  readonly hosts?: readonly string[];
 }
 
 const limit = z.coerce.number().int().min(1).max(200).default(20);
@@ -56,12 +54,12 @@ const uploadQuery = z.strictObject({ limit });
 
 /** The search page and its HTTP API; see `api.ts` for what the routes answer. */
 export function createApp(options: AppOptions): Hono {
-  const { embedder, index, run, training, hosts = [] } = options;
+  const { embedder, index, run, training } = options;
   const title = options.title ?? (run === undefined ? "Clipsmith" : basename(run));
   const followed = run === undefined ? undefined : new FollowedRun(run);
   const app = new Hono();
 
-  app.use(ownPageOnly(hosts));
+  app.use(ownPageOnly(options, (name) => `To have it do so, serve with --allow-host ${name}.`));
   app.use(safeHeaders);
 
   app.get("/api/info", async (c) => {

@@ -1,12 +1,16 @@
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { networkInterfaces } from "node:os";
 import { createAdaptorServer } from "@hono/node-server";
 import type { Hono } from "hono";
 import { ClipsmithError } from "../util/errors.js";
 
 export interface RunningServer {
+  /** Where this machine reaches it. */
   readonly url: string;
+  /** Where it can be reached, `url` first: one for each address where it listens on all of them. */
+  readonly urls: readonly string[];
   /** Stops what the server runs, and closes it. */
   close(): Promise<void>;
 }
@@ -34,8 +38,10 @@ export async function listen(
     throw new ClipsmithError(`Cannot listen on ${host}, port ${port} (--port): ${message}`);
   }
   const { port: actual } = server.address() as AddressInfo;
+  const urls = addressesOf(host).map((name) => `http://${name}:${actual}`);
   return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${actual}`,
+    url: urls[0]!,
+    urls,
     close: async () => {
       const closed = once(server, "close");
       server.close();
@@ -43,4 +49,20 @@ export async function listen(
       await closed;
     },
   };
+}
+
+/** How URLs name the addresses that listening on `host` means. */
+function addressesOf(host: string): [string, ...string[]] {
+  if (host !== "0.0.0.0" && host !== "::") return [bracketed(host)];
+  const others = Object.values(networkInterfaces())
+    .flatMap((addresses = []) => addresses)
+    .filter(({ internal, family }) => !internal && (host === "::" || family === "IPv4"))
+    .map(({ address }) => address)
+    // Addresses of a single link need its name, which URLs cannot say.
+    .filter((address) => !/^fe[89ab]/i.test(address));
+  return ["127.0.0.1", ...others.map(bracketed)];
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
 }

@@ -16,7 +16,7 @@ export interface WatchOptions {
 export function createWatchApp({ run }: Pick<WatchOptions, "run">): Hono {
   const followed = new FollowedRun(run);
   const app = new Hono();
-  app.use(ownPageOnly([]));
+  app.use(ownPageOnly());
   app.use(safeHeaders);
   app.get("/api/report", async (c) => c.json(await followed.report()));
   app.route("/", pageRoutes("report.html"));
