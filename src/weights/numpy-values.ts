@@ -10,7 +10,7 @@ import { isCounts, TorchStorage, TorchTensor } from "./torch-tensor.js";
  */
 export function numpyGlobals(spend: Spend): ReadonlyMap<string, PickleCall> {
   return new Map<string, PickleCall>([
-    ["numpy.dtype", ([code]) => new NumpyDtype(String(code), true)],
+    ["numpy.dtype", ([code]) => dtypeOf(code)],
     ["numpy.core.multiarray.scalar", ([dtype, bytes]) => scalarOf(dtype, bytes, spend)],
     [
       "numpy.core.multiarray._reconstruct",
@@ -24,6 +24,11 @@ export function numpyGlobals(spend: Spend): ReadonlyMap<string, PickleCall> {
           : new Opaque("numpy.ndarray"),
     ],
   ]);
+}
+
+/** Types of other packages, such as bfloat16, are no codes. */
+function dtypeOf(code: unknown): Opaque {
+  return typeof code === "string" ? new NumpyDtype(code, true) : new Opaque("numpy.dtype");
 }
 
 function isNamed(value: unknown, name: string): boolean {

@@ -163,6 +163,16 @@ const objects: Readonly<Record<string, Pickled>> = {
     global("torch._tensor", "_rebuild_from_type_v2"),
     ...[global("torch._utils", "_rebuild_tensor_v2"), unknown, list(), dict({})],
   ),
+  "items of a known class": call(global("collections", "OrderedDict"), unknown),
+  "text in an unknown encoding": call(global("_codecs", "encode"), command, text("rot13")),
+  "array of an unknown type": call(
+    global("numpy.core.numeric", "_frombuffer"),
+    ...[command, call(global("numpy", "dtype"), unknown), list(), text("C")],
+  ),
+  "array without its numbers": call(
+    global("numpy._core.multiarray", "_reconstruct"),
+    ...[global("numpy", "ndarray"), list(), text("b")],
+  ),
   "number of an unknown kind": call(global("numpy.core.multiarray", "scalar"), unknown, command),
 };
 

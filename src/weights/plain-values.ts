@@ -20,7 +20,7 @@ export function plainGlobals(spend: Spend): ReadonlyMap<string, PickleCall> {
       if (value instanceof Uint8Array) return value;
       if (typeof value !== "string") return new Opaque(name);
       spend(value.length);
-      return encoded(value, encoding);
+      return encoded(value, encoding) ?? new Opaque(name);
     };
   };
   return new Map<string, PickleCall>([
@@ -37,20 +37,18 @@ export function plainGlobals(spend: Spend): ReadonlyMap<string, PickleCall> {
   ]);
 }
 
-/** In the encodings that pickles write bytes in: one byte a letter, or UTF-8. */
-function encoded(text: string, encoding: unknown): Uint8Array {
+/** In the encodings that pickles write bytes in: one byte a letter, or UTF-8. Undefined for another. */
+function encoded(text: string, encoding: unknown): Uint8Array | undefined {
   const name = String(encoding).toLowerCase().replace(/[-_]/g, "");
-  if (name !== "latin1" && name !== "iso88591" && name !== "utf8") {
-    throw new Error(`it encodes text in ${String(encoding)}`);
-  }
+  if (name !== "latin1" && name !== "iso88591" && name !== "utf8") return undefined;
   return Uint8Array.from(Buffer.from(text, name === "utf8" ? "utf8" : "latin1"));
 }
 
 const listOf: PickleCall = ([items]) => (Array.isArray(items) && items.length > 0 ? items : []);
 
 /** Of a dict, or of pairs of keys and values. */
-function dictOf(items: unknown, spend: Spend): Map<unknown, unknown> {
-  if (items instanceof Map) return items;
+function dictOf(items: unknown, spend: Spend): Map<unknown, unknown> | Opaque {
+  if (items instanceof Map || items instanceof Opaque) return items;
   const dict = new Map<unknown, unknown>();
   if (items === undefined) return dict;
   if (!Array.isArray(items)) throw new Error("it makes a dict of what is none");

@@ -37,7 +37,7 @@ const torchGlobals: ReadonlyMap<string, PickleCall | SafetensorsDType> = new Map
   PickleCall | SafetensorsDType
 >([
   ...Object.entries(storageTypes).map(([name, dtype]) => [`torch.${name}`, dtype] as const),
-  ["torch.Size", ([shape]) => shape],
+  ["torch.Size", ([shape = []]) => shape],
   ["torch._utils._rebuild_tensor_v2", rebuildTensor],
   ["torch._utils._rebuild_parameter", ([tensor]) => tensor],
   ["torch._utils._rebuild_parameter_with_state", ([tensor]) => tensor],
