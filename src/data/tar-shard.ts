@@ -6,6 +6,7 @@ import { type ByteFile, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionLines, captionsOf, columnName, firstOf } from "./captions.js";
 import { PICTURE_EXTENSIONS } from "./collection.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
+import { parseJson } from "./json.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
@@ -202,7 +203,7 @@ function sampleOf(
 function captionsIn(extension: string, text: string): string[] {
   if (extension === "cls" && /^\s*\d+\s*$/.test(text)) return [];
   if (extension !== "json") return captionLines(text);
-  const value: unknown = JSON.parse(text);
+  const value: unknown = parseJson(text);
   if (typeof value !== "object" || value === null) throw new SyntaxError("it is no object");
   const fields = Object.entries(value).map(([name, v]) => [columnName(name), v] as const);
   return captionsOf(firstOf(new Map(fields), CAPTION_COLUMNS));
