@@ -10,10 +10,11 @@ import {
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { type ByteFile, readRange, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, isAddress } from "./captions.js";
-import { findFile, PICTURE_EXTENSIONS } from "./collection.js";
+import { findFile } from "./collection.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { missingColumn, PICTURE_COLUMNS } from "./list.js";
 import { readByteColumn } from "./parquet-pages.js";
+import { PICTURE_EXTENSIONS } from "./picture-kinds.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 

@@ -4,9 +4,9 @@ import { type Extract, extract } from "tar-stream";
 import { messageOf } from "../util/errors.js";
 import { type ByteFile, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionLines, captionsOf, columnName, firstOf } from "./captions.js";
-import { PICTURE_EXTENSIONS } from "./collection.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { parseJson } from "./json.js";
+import { PICTURE_EXTENSIONS } from "./picture-kinds.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 

@@ -1,0 +1,24 @@
+import type { Skipped } from "./sample.js";
+
+/** What has been gathered so far. */
+export interface Found {
+  /** Captions by the picture's absolute path. */
+  readonly captions: Map<string, string[]>;
+  /** `list:line` of the rows that name a picture whose existence is still to be checked. */
+  readonly rows: Map<string, string[]>;
+  /** A reason is a kind, or `kind: detail`; kinds are what {@link noSample} counts. */
+  readonly skipped: Skipped[];
+  /** How the collection was understood, in sentences. */
+  readonly notes: string[];
+  /** Real paths of the folders read, so that links in a circle end. */
+  readonly folders: Set<string>;
+  /** Whether pictures count without captions. */
+  readonly captionless: boolean;
+}
+
+/** Gives a picture more captions. */
+export function addCaptions(found: Found, picture: string, captions: readonly string[]): void {
+  const known = found.captions.get(picture);
+  if (known === undefined) found.captions.set(picture, [...captions]);
+  else known.push(...captions);
+}
