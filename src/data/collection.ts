@@ -2,10 +2,14 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { CAPTION_COLUMNS, isAddress } from "./captions.js";
+import { compare } from "./compare.js";
 import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
-import { compare, labelled, readFolder } from "./folder.js";
+import { readFolder } from "./folder.js";
+import { labelled } from "./folder-labels.js";
 import { addCaptions, type Found } from "./found.js";
 import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
+import { LitterCount } from "./litter.js";
+import { unreadableNote } from "./picture-kinds.js";
 import type { Sample, Skipped } from "./sample.js";
 
 /** Lists that describe the folder they lie in; the first of these that is there is read. */
@@ -49,6 +53,9 @@ export async function readCollection(
     rows: new Map(),
     skipped: [],
     notes: [],
+    archives: [],
+    unreadable: [],
+    litter: new LitterCount(),
     folders: new Set(),
     captionless: captions === "optional",
   };
@@ -73,9 +80,16 @@ export async function readCollection(
   if (samples.length === 0 && captions === "required") {
     samples = labelled(root, found);
   }
+  addNotes(found);
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
   return { samples, skipped: found.skipped, notes: found.notes };
+}
+
+/** Tells of what was left out by rule. */
+function addNotes({ notes, litter, unreadable }: Found): void {
+  if (litter.summary !== undefined) notes.push(`Left out ${litter.summary}.`);
+  if (unreadable.length > 0) notes.push(unreadableNote(unreadable));
 }
 
 /** Reads a folder by the list in it, if there is one. */
@@ -140,7 +154,7 @@ export async function findFile(path: string): Promise<string | undefined> {
   return undefined;
 }
 
-function noSample(root: string, { skipped, captionless }: Found): ClipsmithError {
+function noSample(root: string, { skipped, notes, captionless }: Found): ClipsmithError {
   const kinds = new Map<string, string[]>();
   for (const { where, reason } of skipped) {
     const kind = reason.split(": ", 1)[0]!;
@@ -153,6 +167,7 @@ function noSample(root: string, { skipped, captionless }: Found): ClipsmithError
     const more = places.length > 3 ? ", ..." : "";
     return `\n  ${places.length} times: ${kind} (${examples.join(", ")}${more})`;
   });
+  for (const note of notes) summary.push(`\n  ${note}`);
   if (captionless) return new ClipsmithError(`${root} holds no picture.${summary.join("")}`);
   return new ClipsmithError(
     `${root} holds no picture with a caption.${summary.join("")}\n` +

@@ -1,15 +1,16 @@
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
-import { basename, dirname, extname, join, parse } from "node:path";
+import { readdir, readFile, realpath } from "node:fs/promises";
+import { join, parse } from "node:path";
 import { messageOf } from "../util/errors.js";
-import { captionLines, isCaption } from "./captions.js";
+import { shardsAmong } from "./archive-names.js";
+import { CAPTION_EXTENSIONS, CAPTION_LINES, captionsInFile } from "./caption-files.js";
 import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
-import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { addCaptions, type Found } from "./found.js";
-import { PICTURE_EXTENSIONS } from "./picture-kinds.js";
-import type { Sample } from "./sample.js";
+import { type FolderContents, listFolder } from "./list-folder.js";
+import { extensionOf, kindOfFile, UNFINISHED_REASON, unreadableReason } from "./picture-kinds.js";
 
-const NO_CAPTIONS = "no .txt file of captions beside the picture";
-const BROKEN_LINK = "the link leads nowhere";
+/** Why a picture is left out beside which there is nothing. */
+export const NO_CAPTIONS = "no .txt file of captions beside the picture";
+export const BROKEN_LINK = "the link leads nowhere";
 
 /** Reads a folder by a list among its files; false where there is none. */
 export type ReadFolderList = (
@@ -24,113 +25,161 @@ export async function readFolder(
   found: Found,
   readList: ReadFolderList,
 ): Promise<void> {
-  let files: string[];
-  let folders: string[];
-  let broken: string[];
+  let contents: FolderContents;
   try {
     const real = await realpath(folder);
     if (found.folders.has(real)) return;
     found.folders.add(real);
-    ({ files, folders, broken } = await listFolder(folder));
+    contents = await listFolder(folder);
   } catch (error) {
     const reason = `the folder cannot be read: ${messageOf(error)}`;
     found.skipped.push({ where: folder, reason });
     return;
   }
-  if (await readList(folder, files, found)) return;
-
-  const captionFiles = new Map<string, string>();
-  // A link of captions that leads nowhere cannot be read, which is told with its picture.
-  for (const name of [...files, ...broken]) {
-    if (extname(name).toLowerCase() === ".txt") captionFiles.set(stem(name), name);
-  }
-  const isPicture = (name: string) =>
-    PICTURE_EXTENSIONS.includes(extname(name).slice(1).toLowerCase());
-  const pictures = files.filter(isPicture);
-  const skip = (name: string, reason: string) =>
-    found.skipped.push({ where: join(folder, name), reason });
-  const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, async (name) => {
-    const file = captionFiles.get(stem(name));
-    if (file === undefined) {
-      return found.captionless ? [] : NO_CAPTIONS;
-    }
-    try {
-      const text = decodeText(await readFile(join(folder, file)));
-      if (text === undefined) return found.captionless ? [] : NOT_UTF8;
-      const kept = captionLines(text);
-      return kept.length > 0 || found.captionless ? kept : "the .txt file of captions is empty";
-    } catch (error) {
-      return `the .txt file of captions cannot be read: ${messageOf(error)}`;
-    }
-  });
-  pictures.forEach((name, i) => {
-    const lines = captions[i]!;
-    if (typeof lines === "string") skip(name, lines);
-    else addCaptions(found, join(folder, name), lines);
-  });
-  const lost = broken.filter(isPicture);
-  for (const name of lost) skip(name, BROKEN_LINK);
-  const stems = new Set([...pictures, ...lost].map(stem));
-  const odd = new Map(folders.filter(isPicture).map((name) => [stem(name), name]));
-  for (const [name, file] of captionFiles) {
-    if (stems.has(name)) continue;
-    const other = odd.get(name);
-    skip(file, other ? `the picture is a folder: ${other}` : "no picture beside the .txt file");
-  }
-
+  await countLitter(folder, contents, found);
+  if (await readList(folder, contents.files, found)) return;
+  await readPictures(folder, contents, found);
+  const { files, folders, broken } = contents;
+  // A link that leads nowhere is a shard that cannot be read, and is told as one.
+  const names = shardsAmong([...files, ...broken], folders);
+  if (names.length > 0) found.archives.push({ folder, names });
   for (const name of folders) await readFolder(join(folder, name), found, readList);
 }
 
-/** The base name under which a picture and its captions find each other. */
-function stem(name: string): string {
-  return parse(name).name.normalize("NFC");
+/** The pictures directly in a folder. */
+async function readPictures(
+  folder: string,
+  { files, folders, broken }: FolderContents,
+  found: Found,
+): Promise<void> {
+  const skip = (name: string, reason: string) =>
+    found.skipped.push({ where: join(folder, name), reason });
+  const of = (names: readonly string[], kind: ReturnType<typeof kindOfFile>) =>
+    names.filter((name) => kindOfFile(name) === kind);
+  const pictures = of(files, "picture");
+  // A link of captions that leads nowhere cannot be read, which is told with its picture.
+  const companions = companionsAmong([...files, ...broken]);
+  const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, (name) =>
+    captionsBeside(
+      folder,
+      name,
+      companions.get(stem(name)) ?? [],
+      companions.get(whole(name)) ?? [],
+    ),
+  );
+  pictures.forEach((name, i) => {
+    const lines = captions[i]!;
+    if (typeof lines !== "string") addCaptions(found, join(folder, name), lines);
+    else if (found.captionless) addCaptions(found, join(folder, name), []);
+    else skip(name, lines);
+  });
+
+  const lost = of(broken, "picture");
+  for (const name of lost) skip(name, BROKEN_LINK);
+  const stems = new Set([...pictures, ...lost].map(stem));
+  const unreadable = of(files, "unreadable picture");
+  found.unreadable.push(...unreadable, ...of(files, "video"));
+  for (const name of unreadable) {
+    // A camera's raw file, say, beside the picture that was made of it.
+    if (!stems.has(stem(name))) skip(name, unreadableReason(name));
+  }
+  const unfinished = of(files, "unfinished");
+  for (const name of unfinished) skip(name, UNFINISHED_REASON);
+
+  const told = new Set(
+    [...pictures, ...lost, ...unreadable, ...of(files, "video"), ...unfinished].flatMap((name) => [
+      stem(name),
+      whole(name),
+    ]),
+  );
+  const odd = new Map(of(folders, "picture").map((name) => [stem(name), name]));
+  for (const name of [...files, ...broken]) {
+    const extension = extensionOf(name);
+    if (!CAPTION_LINES.includes(extension) || told.has(stem(name))) continue;
+    const other = odd.get(stem(name));
+    skip(
+      name,
+      other ? `the picture is a folder: ${other}` : `no picture beside the .${extension} file`,
+    );
+  }
+}
+
+/** Files that are no pictures, by the stem or the whole name of the picture that they may lie beside. */
+function companionsAmong(files: readonly string[]): Map<string, string[]> {
+  const companions = new Map<string, string[]>();
+  for (const name of files) {
+    if (kindOfFile(name) !== "other") continue;
+    const known = companions.get(stem(name));
+    if (known === undefined) companions.set(stem(name), [name]);
+    else known.push(name);
+  }
+  return companions;
 }
 
 /**
- * Names of the files and folders in `folder`, links followed, and of links that lead nowhere; sorted, hidden
- * ones left out.
+ * The captions of a picture, from the files of its stem or else of its whole name (`a.txt`, `a.jpg.txt`), or why
+ * there are none.
  */
-export async function listFolder(
+async function captionsBeside(
   folder: string,
-): Promise<{ files: string[]; folders: string[]; broken: string[] }> {
-  const files: string[] = [];
-  const folders: string[] = [];
-  const broken: string[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (entry.name.startsWith(".")) continue;
-    const kind = entry.isSymbolicLink()
-      ? await stat(join(folder, entry.name)).catch(() => undefined)
-      : entry;
-    if (kind === undefined) broken.push(entry.name);
-    else if (kind.isFile()) files.push(entry.name);
-    else if (kind.isDirectory()) folders.push(entry.name);
+  picture: string,
+  ofStem: readonly string[],
+  ofName: readonly string[],
+): Promise<string[] | string> {
+  const companions = [...ofStem, ...ofName];
+  const best = companions
+    .filter((name) => CAPTION_EXTENSIONS.includes(extensionOf(name)))
+    .sort((a, b) => rank(a) - rank(b));
+  let problem: string | undefined;
+  for (const name of best) {
+    const extension = extensionOf(name);
+    try {
+      const captions = captionsInFile(extension, await readFile(join(folder, name)), picture);
+      if (typeof captions === "string") problem = captions;
+      else if (captions.length > 0) return captions;
+      else problem ??= nothingIn(extension);
+    } catch (error) {
+      problem = `the .${extension} file of captions cannot be read: ${messageOf(error)}`;
+    }
   }
-  return {
-    files: files.sort(compare),
-    folders: folders.sort(compare),
-    broken: broken.sort(compare),
-  };
+  if (problem !== undefined) return problem;
+  if (companions.length === 0) return NO_CAPTIONS;
+  const extensions = new Set(companions.map((name) => `.${extensionOf(name)}`));
+  return `no captions beside the picture, only ${[...extensions].sort().join(" and ")}`;
 }
 
-/** The pictures with their folders' names, if nothing but captions is missing and the names differ. */
-export function labelled(root: string, { skipped, notes }: Found): Sample[] {
-  const broken = skipped.filter(({ reason }) => reason === BROKEN_LINK);
-  const bare = skipped.filter(({ reason }) => reason === NO_CAPTIONS);
-  const folders = new Set(bare.map(({ where }) => dirname(where)));
-  if (bare.length + broken.length < skipped.length || folders.size < 2 || folders.has(root)) {
-    return [];
-  }
-  skipped.splice(0, skipped.length, ...broken);
-  notes.push(
-    "No picture has captions of its own: the names of the pictures' folders are their captions.",
-  );
-  return bare.map(({ where }) => {
-    const label = basename(dirname(where)).normalize("NFC").replaceAll("_", " ").trim();
-    return { picture: where, captions: [isCaption(label) ? label : basename(dirname(where))] };
-  });
+function rank(name: string): number {
+  return CAPTION_EXTENSIONS.indexOf(extensionOf(name));
 }
 
-/** Order by UTF-16 code units: the same on every machine, unlike an order by locale. */
-export function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+function nothingIn(extension: string): string {
+  if (extension === "json") return "no caption in the .json file beside the picture";
+  if (extension === "cls") return "no caption in the .cls file beside the picture";
+  return `the .${extension} file of captions is empty`;
+}
+
+/** Counts the pictures in a folder that are hidden, or lie in a system's folders. */
+async function countLitter(
+  folder: string,
+  { litter }: FolderContents,
+  { litter: count }: Found,
+): Promise<void> {
+  const isPicture = (name: string) => kindOfFile(name) === "picture";
+  for (const name of litter.files) count.add(name, isPicture(name) ? 1 : 0, false);
+  for (const name of litter.folders) {
+    // Others' trash is often closed to us.
+    const options = { recursive: true, withFileTypes: true } as const;
+    const inside = await readdir(join(folder, name), options).catch(() => []);
+    const pictures = inside.filter((entry) => entry.isFile() && isPicture(entry.name));
+    count.add(name, pictures.length, true);
+  }
+}
+
+/** The base name under which a picture and its captions find each other. */
+export function stem(name: string): string {
+  return parse(name).name.normalize("NFC");
+}
+
+function whole(name: string): string {
+  return name.normalize("NFC");
 }

@@ -1,3 +1,4 @@
+import type { LitterCount } from "./litter.js";
 import type { Skipped } from "./sample.js";
 
 /** What has been gathered so far. */
@@ -10,10 +11,24 @@ export interface Found {
   readonly skipped: Skipped[];
   /** How the collection was understood, in sentences. */
   readonly notes: string[];
+  /** Tar and Parquet files, by the folders that they lie in. */
+  readonly archives: ArchiveFolder[];
+  /** Names of files of kinds that cannot be read. */
+  readonly unreadable: string[];
+  /** Pictures of hidden names and in systems' folders. */
+  readonly litter: LitterCount;
   /** Real paths of the folders read, so that links in a circle end. */
   readonly folders: Set<string>;
   /** Whether pictures count without captions. */
   readonly captionless: boolean;
+}
+
+/** A folder with archives directly in it. */
+export interface ArchiveFolder {
+  /** Absolute path. */
+  readonly folder: string;
+  /** At least one, sorted. */
+  readonly names: readonly string[];
 }
 
 /** Gives a picture more captions. */

@@ -1,12 +1,13 @@
 import { stat } from "node:fs/promises";
-import { dirname, join, parse, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { expand } from "brace-expansion";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { archiveKind, shardsAmong } from "./archive-names.js";
 import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
 import { isAddress } from "./captions.js";
 import { FOLDER_LISTS, readCollection } from "./collection.js";
-import { compare, listFolder } from "./folder.js";
 import { httpFile } from "./http-file.js";
+import { listFolder } from "./list-folder.js";
 import { parquetShard } from "./parquet-shard.js";
 import type { RemoteOptions } from "./remote-file.js";
 import { S3 } from "./s3-file.js";
@@ -66,20 +67,6 @@ async function expandBraces(spec: string): Promise<string[]> {
   return expand(process.platform === "win32" ? spec.replaceAll("\\", "/") : spec);
 }
 
-function kindOf(name: string): "tar" | "parquet" | undefined {
-  if (/\.(tar|tar\.gz|tgz)$/i.test(name)) return "tar";
-  return /\.parquet$/i.test(name) ? "parquet" : undefined;
-}
-
-/** The shards among a folder's files: its tar files or, where there are none, its Parquet files. */
-function shardsAmong(files: readonly string[], folders: readonly string[] = []): string[] {
-  const sorted = files.filter((name) => !name.startsWith(".")).sort(compare);
-  const tars = sorted.filter((name) => kindOf(name) === "tar");
-  if (tars.length > 0) return tars;
-  // img2dataset describes a folder of pictures in a Parquet file of the same name.
-  return sorted.filter((name) => kindOf(name) === "parquet" && !folders.includes(parse(name).name));
-}
-
 /** The archives at a path; none where it is for {@link readCollection}, which also says what is wrong. */
 async function localArchives(path: string): Promise<Archive[]> {
   const archive = (file: string): Archive => ({
@@ -89,7 +76,7 @@ async function localArchives(path: string): Promise<Archive[]> {
   });
   const kind = await stat(path).catch(() => undefined);
   if (kind === undefined) return [];
-  if (!kind.isDirectory()) return kindOf(path) === undefined ? [] : [archive(path)];
+  if (!kind.isDirectory()) return archiveKind(path) === undefined ? [] : [archive(path)];
   const { files, folders, broken } = await listFolder(path).catch((cause: unknown) => {
     throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}`, { cause });
   });
@@ -107,7 +94,7 @@ async function remoteArchives(
   if (scheme === "s3") {
     const s3 = await connect();
     const archive = (name: string) => ({ name, open: () => s3.file(name, options) });
-    if (kindOf(address) !== undefined) return [archive(address)];
+    if (archiveKind(address) !== undefined) return [archive(address)];
     const folder = address.endsWith("/") ? address : `${address}/`;
     const names = shardsAmong(await s3.list(folder, options));
     if (names.length > 0) return names.map((name) => archive(folder + name));
@@ -117,7 +104,7 @@ async function remoteArchives(
     throw new ClipsmithError(`Cannot read ${address}: addresses are http://, https:// or s3://.`);
   }
   const name = withoutQuery(address);
-  if (kindOf(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
+  if (archiveKind(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
   throw new ClipsmithError(
     `${name} is no .tar or .parquet file. Web servers do not list folders; name the files, as in ` +
       "https://host/shards/{00000..00012}.tar.",
@@ -125,7 +112,7 @@ async function remoteArchives(
 }
 
 function archiveShard({ name, open, folder }: Archive, options: SourceOptions): Shard {
-  return kindOf(name) === "tar"
+  return archiveKind(name) === "tar"
     ? tarShard(name, open, options)
     : parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
 }
