@@ -1,4 +1,5 @@
 import { counted } from "../util/counted.js";
+import { kindOfFile } from "./picture-kinds.js";
 
 /**
  * Folders and files that systems and devices leave among people's pictures: trash, thumbnails, indexes,
@@ -65,6 +66,12 @@ export class LitterCount {
     if (isFolder) this.#folders += pictures;
     else this.#hidden += pictures;
     (isFolder ? this.#folderNames : this.#hiddenNames).add(place);
+  }
+
+  /** Counts what lies at a path of an archive, if it is a picture and litter. */
+  addPath(path: string): void {
+    const place = kindOfFile(path) === "picture" ? litterIn(path) : undefined;
+    if (place !== undefined) this.add(place, 1, !path.endsWith(`/${place}`) && path !== place);
   }
 
   /** What was counted, such as "9 pictures of system folders: @eaDir, .Trashes"; undefined for nothing. */

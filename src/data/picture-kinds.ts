@@ -49,12 +49,14 @@ export function extensionOf(name: string): string {
 
 /** Why a picture of a kind that cannot be read is left out: the kind is part of what is counted. */
 export function unreadableReason(name: string): string {
-  return `.${extensionOf(name)} files cannot be read: convert it to JPEG or PNG`;
+  const extension = extensionOf(name);
+  const remedy = VIDEOS.has(extension) ? "it is a video" : "convert it to JPEG or PNG";
+  return `.${extension} files cannot be read: ${remedy}`;
 }
 
 /** Whether a reason is one of {@link unreadableReason}. */
 export function isUnreadableReason(reason: string): boolean {
-  return / files cannot be read: convert/.test(reason);
+  return /^\.\S+ files cannot be read: /.test(reason);
 }
 
 /** Why an unfinished download is left out. */
