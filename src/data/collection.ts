@@ -11,6 +11,7 @@ import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
 import { LitterCount } from "./litter.js";
 import { unreadableNote } from "./picture-kinds.js";
 import type { Sample, Skipped } from "./sample.js";
+import { standInAt } from "./stand-in-at.js";
 
 /** Lists that describe the folder they lie in; the first of these that is there is read. */
 export const FOLDER_LISTS = [
@@ -106,6 +107,8 @@ async function readFolderList(
 async function addList(list: string, found: Found): Promise<void> {
   const folder = dirname(list);
   try {
+    const standIn = await standInAt(list);
+    if (standIn !== undefined) throw new ClipsmithError(`${list} is ${standIn}.`);
     for await (const row of readList(list, found.captionless)) {
       const where = `${list}:${row.line}`;
       if ("problem" in row) {

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { standInOf } from "../util/stand-in.js";
 import { lumaOf, type Rgb, WHITE } from "./colour.js";
 import { type Raster, resample } from "./resample.js";
 import { centreWindow, type Extent, type Fit, type Window } from "./window.js";
@@ -124,7 +125,7 @@ export class Picture implements Extent {
         : source;
     if (bytes.length === 0) throw new UnreadablePicture(source, "the file is empty");
     const failed = (error: unknown): never => {
-      throw new UnreadablePicture(source, pictureReason(error), error);
+      throw new UnreadablePicture(source, pictureReason(error, bytes), error);
     };
     if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes.length <= SMALL_BYTES) {
       const image = decoder(bytes, background, maxPixels);
@@ -176,7 +177,7 @@ export class Picture implements Extent {
     try {
       return await image.toBuffer();
     } catch (error) {
-      throw new UnreadablePicture(this.#source, pictureReason(error), error);
+      throw new UnreadablePicture(this.#source, pictureReason(error, this.bytes), error);
     }
   }
 
@@ -240,7 +241,9 @@ function fileReason(error: unknown): string {
 }
 
 /** Why a file's bytes are no picture. */
-function pictureReason(error: unknown): string {
+function pictureReason(error: unknown, bytes: Uint8Array): string {
+  const standIn = standInOf(bytes);
+  if (standIn !== undefined) return `it is ${standIn}`;
   const message = messageOf(error).split("\n", 1)[0]!.slice(0, 200);
   if (/unsupported image format/.test(message)) {
     return "it is not a picture: no JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG, whatever its name says";

@@ -4,7 +4,7 @@ import { type Extract, extract } from "tar-stream";
 import { messageOf } from "../util/errors.js";
 import { KeyFiles, placeOf } from "./archive-key.js";
 import { type Content, isUseful, sampleOf } from "./archive-sample.js";
-import { type ByteFile, Unreadable } from "./byte-file.js";
+import { type ByteFile, standsIn, Unreadable } from "./byte-file.js";
 import { LitterCount, litterIn } from "./litter.js";
 import {
   type ArchiveOptions,
@@ -79,7 +79,7 @@ async function* readTar(
       group.add(place, await contentOf(member, place.extension, maxEntryBytes));
     }
   } catch (error) {
-    failure = explain(error);
+    failure = await explain(error, file);
   }
   if (group !== undefined) {
     for (const entry of await entriesOf(group)) {
@@ -164,8 +164,10 @@ async function contentOf(
 }
 
 /** What ended the reading, in words that can be counted. */
-function explain(error: unknown): Unreadable {
+async function explain(error: unknown, file: ByteFile): Promise<Unreadable> {
   if (error instanceof Unreadable) return error;
+  const standIn = await standsIn(file).catch(() => undefined);
+  if (standIn !== undefined) return standIn;
   const message = messageOf(error);
   const truncated =
     message === "Unexpected end of data" || (error as NodeJS.ErrnoException).code === "Z_BUF_ERROR";
