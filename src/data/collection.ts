@@ -11,6 +11,7 @@ import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
 import { LitterCount } from "./litter.js";
 import { unreadableNote } from "./picture-kinds.js";
 import type { Sample, Skipped } from "./sample.js";
+import { leftOutArchives, OnlyArchives } from "./shards-below.js";
 import { standInAt } from "./stand-in-at.js";
 
 /** Lists that describe the folder they lie in; the first of these that is there is read. */
@@ -41,6 +42,7 @@ export const FOLDER_LISTS = [
  * Samples are sorted by path. What cannot be used is left out and named in `skipped`; `notes` are sentences
  * that tell the user how the collection was understood. Pictures are not decoded here.
  *
+ * @throws OnlyArchives for a folder with tar or Parquet files in place of pictures
  * @throws ClipsmithError when the source cannot be read, a list's columns are not understood, or no
  * sample is left.
  */
@@ -78,19 +80,24 @@ export async function readCollection(
     );
   }
   let samples = await existing(found);
+  if (samples.length === 0 && found.archives.length > 0) {
+    throw new OnlyArchives(root, found.archives);
+  }
   if (samples.length === 0 && captions === "required") {
     samples = labelled(root, found);
   }
-  addNotes(found);
+  addNotes(root, found);
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
   return { samples, skipped: found.skipped, notes: found.notes };
 }
 
 /** Tells of what was left out by rule. */
-function addNotes({ notes, litter, unreadable }: Found): void {
+function addNotes(root: string, { notes, litter, unreadable, archives }: Found): void {
   if (litter.summary !== undefined) notes.push(`Left out ${litter.summary}.`);
   if (unreadable.length > 0) notes.push(unreadableNote(unreadable));
+  const left = leftOutArchives(root, archives);
+  if (left !== undefined) notes.push(left);
 }
 
 /** Reads a folder by the list in it, if there is one. */

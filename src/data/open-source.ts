@@ -6,12 +6,14 @@ import { archiveKind, shardsAmong } from "./archive-names.js";
 import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
 import { isAddress } from "./captions.js";
 import { FOLDER_LISTS, readCollection } from "./collection.js";
+import type { ArchiveFolder } from "./found.js";
 import { httpFile } from "./http-file.js";
 import { listFolder } from "./list-folder.js";
 import { parquetShard } from "./parquet-shard.js";
 import type { RemoteOptions } from "./remote-file.js";
 import { S3 } from "./s3-file.js";
-import type { SampleSource, Shard, SourceOptions } from "./source.js";
+import { OnlyArchives, shardsToTrainOn } from "./shards-below.js";
+import type { InMemory, SampleSource, Shard, SourceOptions } from "./source.js";
 import { tarShard } from "./tar-shard.js";
 
 /** A file with many samples in it. */
@@ -30,7 +32,9 @@ interface Archive {
  * - a .tar, .tar.gz or .tgz file of WebDataset's layout, or a .parquet file;
  * - a folder with such files directly in it, as img2dataset writes them: its tar files, or else its
  *   Parquet files, are the shards, by name. A Parquet file beside a folder of its name only describes
- *   that folder, which is then read as pictures with captions;
+ *   that folder, which is then read as pictures with captions. A folder without pictures of its own is read by
+ *   the only folder in it that has such files. Where some files are named train and others test or validation,
+ *   only the former are read, unless captions are optional;
  * - an http://, https:// or s3:// address of such a file; with s3:// also of a folder with such files.
  *
  * Braces give several of these: `shards/{00000..00012}.tar`, `{cats,dogs}/`.
@@ -46,17 +50,21 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
   };
   let reached = false;
   const shards: Shard[] = [];
+  const notes: string[] = [];
   for (const place of await expandBraces(spec)) {
-    const archives = isAddress(place)
-      ? await remoteArchives(place, options, s3)
-      : await localArchives(resolve(place));
-    if (archives.length === 0) shards.push(await collectionShard(resolve(place), options));
+    if (!isAddress(place)) {
+      const local = await openLocal(resolve(place), options);
+      shards.push(...local.shards);
+      notes.push(...local.notes);
+      continue;
+    }
+    const archives = await remoteArchives(place, options, s3);
     shards.push(...archives.map((archive) => archiveShard(archive, options)));
     // A wrong address or key shows now, and not as a training without samples.
-    if (isAddress(place) && !reached) await reach(archives[0]!);
-    reached ||= isAddress(place);
+    if (!reached) await reach(archives[0]!);
+    reached = true;
   }
-  return { name: withoutQuery(spec), shards, opened: { spec, options } };
+  return { name: withoutQuery(spec), shards, notes, opened: { spec, options } };
 }
 
 /** What `spec` stands for: itself where it exists, braces and all. */
@@ -67,22 +75,44 @@ async function expandBraces(spec: string): Promise<string[]> {
   return expand(process.platform === "win32" ? spec.replaceAll("\\", "/") : spec);
 }
 
-/** The archives at a path; none where it is for {@link readCollection}, which also says what is wrong. */
-async function localArchives(path: string): Promise<Archive[]> {
-  const archive = (file: string): Archive => ({
-    name: file,
-    open: () => new LocalFile(file),
-    folder: dirname(file),
-  });
+/** What is at a path, and how it was understood. */
+async function openLocal(
+  path: string,
+  options: SourceOptions,
+): Promise<{ shards: Shard[]; notes: readonly string[] }> {
+  const shardAt = (file: string) =>
+    archiveShard({ name: file, open: () => new LocalFile(file), folder: dirname(file) }, options);
   const kind = await stat(path).catch(() => undefined);
-  if (kind === undefined) return [];
-  if (!kind.isDirectory()) return archiveKind(path) === undefined ? [] : [archive(path)];
-  const { files, folders, broken } = await listFolder(path).catch((cause: unknown) => {
-    throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}`, { cause });
+  if (kind !== undefined && !kind.isDirectory() && archiveKind(path) !== undefined) {
+    return { shards: [shardAt(path)], notes: [] };
+  }
+  let archives = kind?.isDirectory() ? await archivesIn(path) : [];
+  if (archives.length === 0) {
+    try {
+      const inMemory = await readCollection(path, { captions: options.captions ?? "required" });
+      return { shards: [collectionShard(path, inMemory)], notes: inMemory.notes };
+    } catch (error) {
+      if (!(error instanceof OnlyArchives)) throw error;
+      archives = error.archives;
+    }
+  }
+  if (options.captions === "optional") {
+    const files = archives.flatMap(({ folder, names }) => names.map((name) => join(folder, name)));
+    return { shards: files.map(shardAt), notes: [] };
+  }
+  const { files, notes } = shardsToTrainOn(path, archives);
+  return { shards: files.map(shardAt), notes };
+}
+
+/** The archives directly in a folder, unless a list comes before them. */
+async function archivesIn(folder: string): Promise<readonly ArchiveFolder[]> {
+  const { files, folders, broken } = await listFolder(folder).catch((cause: unknown) => {
+    throw new ClipsmithError(`Cannot read ${folder}: ${messageOf(cause)}`, { cause });
   });
   if (files.some((name) => FOLDER_LISTS.includes(name))) return [];
   // A link that leads nowhere is a shard that cannot be read, and is told as one.
-  return shardsAmong([...files, ...broken], folders).map((name) => archive(join(path, name)));
+  const names = shardsAmong([...files, ...broken], folders);
+  return names.length > 0 ? [{ folder, names }] : [];
 }
 
 async function remoteArchives(
@@ -127,8 +157,7 @@ async function reach({ name, open }: Archive): Promise<void> {
   }
 }
 
-async function collectionShard(path: string, { captions }: SourceOptions): Promise<Shard> {
-  const inMemory = await readCollection(path, { ...(captions && { captions }) });
+function collectionShard(path: string, inMemory: InMemory): Shard {
   const { samples, skipped } = inMemory;
   const entries = [...samples.map((sample) => ({ name: sample.picture, ...sample })), ...skipped];
   return {
