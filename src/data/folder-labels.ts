@@ -26,35 +26,51 @@ export function labelled(root: string, { skipped, notes }: Found): Sample[] {
   const mayHaveCaptions = others.some(
     ({ where, reason }) => !isHarmless(reason) && (!isOrphan(reason) || stems.has(stemOf(where))),
   );
-  const folders = [...new Set(bare.map((path) => dirname(path)))];
-  if (mayHaveCaptions || folders.length < 2 || folders.includes(root)) return [];
+  if (mayHaveCaptions) return [];
+  const { labels, note } = folderLabels(root, bare);
+  if (note !== undefined) notes.push(note);
+  if (labels === undefined) return [];
+  skipped.splice(0, skipped.length, ...others);
+  return bare.map((picture, i) => ({ picture, captions: [labels[i]!] }));
+}
 
+/**
+ * The names of pictures' folders as captions, if there are several and they are words; and what to tell the user of
+ * it, or why they are not taken.
+ *
+ * @param root the folder that all pictures are in; its own name is no caption
+ */
+export function folderLabels(
+  root: string,
+  pictures: readonly string[],
+): { labels: string[]; note: string } | { labels?: undefined; note?: string } {
+  const folders = [...new Set(pictures.map((path) => dirname(path)))];
+  if (folders.length < 2 || folders.includes(root) || folders.includes(".")) return {};
   const names = folders.map((folder) => basename(folder).normalize("NFC"));
   const wordless = names.filter((name) => !/\p{L}/u.test(name));
   const parts = names.filter((name) => NO_LABELS.has(name.toLowerCase()));
   if (wordless.length > 0 || parts.length > 0) {
     const what = wordless.length > 0 ? "hold no word" : "don't say what is in pictures";
-    notes.push(
-      `The names of the pictures' folders are not taken for captions: some ${what}, such as ` +
-        `"${[...wordless, ...parts][0]}".`,
-    );
-    return [];
+    const example = [...wordless, ...parts][0];
+    return {
+      note: `The names of the pictures' folders are not taken for captions: some ${what}, such as "${example}".`,
+    };
   }
   const numbered = names.every((name) => NUMBERED.test(name));
-  const labelOf = (path: string) => {
+  const labels = pictures.map((path) => {
     const name = basename(dirname(path));
     const words = numbered ? name.normalize("NFC").replace(NUMBERED, "") : name.normalize("NFC");
     const label = words.replaceAll("_", " ").trim();
     return isCaption(label) ? label : name;
-  };
-  const [example] = bare;
-  notes.push(
-    "No picture has captions of its own: the names of the pictures' folders are their captions" +
+  });
+  const [first] = pictures;
+  return {
+    labels,
+    note:
+      "No picture has captions of its own: the names of the pictures' folders are their captions" +
       `${numbered ? ", without the numbers before them" : ""}. ` +
-      `${basename(dirname(example!))}/${basename(example!)} is "${labelOf(example!)}".`,
-  );
-  skipped.splice(0, skipped.length, ...others);
-  return bare.map((picture) => ({ picture, captions: [labelOf(picture)] }));
+      `${basename(dirname(first!))}/${basename(first!)} is "${labels[0]}".`,
+  };
 }
 
 function stemOf(path: string): string {

@@ -1,7 +1,7 @@
 import { readdir, readFile, realpath } from "node:fs/promises";
 import { join, parse } from "node:path";
 import { messageOf } from "../util/errors.js";
-import { shardsAmong } from "./archive-names.js";
+import { shardsAmong, zipsAmong } from "./archive-names.js";
 import { CAPTION_EXTENSIONS, CAPTION_LINES, captionsInFile } from "./caption-files.js";
 import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
 import { addCaptions, type Found } from "./found.js";
@@ -41,7 +41,8 @@ export async function readFolder(
   await readPictures(folder, contents, found);
   const { files, folders, broken } = contents;
   // A link that leads nowhere is a shard that cannot be read, and is told as one.
-  const names = shardsAmong([...files, ...broken], folders);
+  const shards = shardsAmong([...files, ...broken], folders);
+  const names = shards.length > 0 ? shards : zipsAmong([...files, ...broken]);
   if (names.length > 0) found.archives.push({ folder, names });
   for (const name of folders) await readFolder(join(folder, name), found, readList);
 }

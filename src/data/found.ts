@@ -11,7 +11,7 @@ export interface Found {
   readonly skipped: Skipped[];
   /** How the collection was understood, in sentences. */
   readonly notes: string[];
-  /** Tar and Parquet files, by the folders that they lie in. */
+  /** Tar, Parquet and zip files, by the folders that they lie in. */
   readonly archives: ArchiveFolder[];
   /** Names of files of kinds that cannot be read. */
   readonly unreadable: string[];

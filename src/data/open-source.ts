@@ -2,10 +2,11 @@ import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { expand } from "brace-expansion";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { archiveKind, shardsAmong } from "./archive-names.js";
+import { archiveKind, shardsAmong, zipsAmong } from "./archive-names.js";
 import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
 import { isAddress } from "./captions.js";
 import { FOLDER_LISTS, readCollection } from "./collection.js";
+import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
 import type { ArchiveFolder } from "./found.js";
 import { httpFile } from "./http-file.js";
 import { listFolder } from "./list-folder.js";
@@ -15,6 +16,7 @@ import { S3 } from "./s3-file.js";
 import { OnlyArchives, shardsToTrainOn } from "./shards-below.js";
 import type { InMemory, SampleSource, Shard, SourceOptions } from "./source.js";
 import { tarShard } from "./tar-shard.js";
+import { zipNotes, zipShard } from "./zip-shard.js";
 
 /** A file with many samples in it. */
 interface Archive {
@@ -29,7 +31,7 @@ interface Archive {
 /**
  * Opens a collection of any kind, to be read shard by shard. `spec` is one of
  * - a folder or a list as {@link readCollection} takes them, one shard, read at once;
- * - a .tar, .tar.gz or .tgz file of WebDataset's layout, or a .parquet file;
+ * - a .tar, .tar.gz or .tgz file of WebDataset's layout, a .parquet file or a .zip archive;
  * - a folder with such files directly in it, as img2dataset writes them: its tar files, or else its
  *   Parquet files, are the shards, by name. A Parquet file beside a folder of its name only describes
  *   that folder, which is then read as pictures with captions. A folder without pictures of its own is read by
@@ -84,7 +86,7 @@ async function openLocal(
     archiveShard({ name: file, open: () => new LocalFile(file), folder: dirname(file) }, options);
   const kind = await stat(path).catch(() => undefined);
   if (kind !== undefined && !kind.isDirectory() && archiveKind(path) !== undefined) {
-    return { shards: [shardAt(path)], notes: [] };
+    return { shards: [shardAt(path)], notes: await notesOf(path, options) };
   }
   let archives = kind?.isDirectory() ? await archivesIn(path) : [];
   if (archives.length === 0) {
@@ -101,7 +103,13 @@ async function openLocal(
     return { shards: files.map(shardAt), notes: [] };
   }
   const { files, notes } = shardsToTrainOn(path, archives);
-  return { shards: files.map(shardAt), notes };
+  const ofFiles = await mapConcurrently(files, FILE_CONCURRENCY, (file) => notesOf(file, options));
+  return { shards: files.map(shardAt), notes: [...notes, ...ofFiles.flat()] };
+}
+
+/** How an archive is understood, as far as it shows before it is read. */
+async function notesOf(file: string, options: SourceOptions): Promise<readonly string[]> {
+  return archiveKind(file) === "zip" ? zipNotes(new LocalFile(file), options) : [];
 }
 
 /** The archives directly in a folder, unless a list comes before them. */
@@ -126,9 +134,13 @@ async function remoteArchives(
     const archive = (name: string) => ({ name, open: () => s3.file(name, options) });
     if (archiveKind(address) !== undefined) return [archive(address)];
     const folder = address.endsWith("/") ? address : `${address}/`;
-    const names = shardsAmong(await s3.list(folder, options));
+    const files = await s3.list(folder, options);
+    const shards = shardsAmong(files);
+    const names = shards.length > 0 ? shards : zipsAmong(files);
     if (names.length > 0) return names.map((name) => archive(folder + name));
-    throw new ClipsmithError(`${folder} holds no .tar or .parquet file. Is the address complete?`);
+    throw new ClipsmithError(
+      `${folder} holds no .tar or .parquet file, nor a .zip archive. Is the address complete?`,
+    );
   }
   if (scheme !== "http" && scheme !== "https") {
     throw new ClipsmithError(`Cannot read ${address}: addresses are http://, https:// or s3://.`);
@@ -136,15 +148,16 @@ async function remoteArchives(
   const name = withoutQuery(address);
   if (archiveKind(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
   throw new ClipsmithError(
-    `${name} is no .tar or .parquet file. Web servers do not list folders; name the files, as in ` +
+    `${name} is no .tar or .parquet file, nor a .zip archive. Web servers do not list folders; name the files, as in ` +
       "https://host/shards/{00000..00012}.tar.",
   );
 }
 
 function archiveShard({ name, open, folder }: Archive, options: SourceOptions): Shard {
-  return archiveKind(name) === "tar"
-    ? tarShard(name, open, options)
-    : parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
+  const kind = archiveKind(name);
+  if (kind === "tar") return tarShard(name, open, options);
+  if (kind === "zip") return zipShard(name, open, options);
+  return parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
 }
 
 /** @throws ClipsmithError if not even the archive's beginning can be read */
