@@ -25,13 +25,14 @@ export const FOLDER_LISTS = [
 
 /**
  * Reads a collection of captioned pictures. `source` is one of
- * - a folder, searched with its subfolders for pictures (jpg, jpeg, png, webp, gif, avif, tiff, tif,
- *   svg), each with a `.txt` file of the same base name beside it, whose non-empty lines are captions, in UTF-8 or
- *   in UTF-16 with a byte order mark.
+ * - a folder, searched with its subfolders for pictures of {@link PICTURE_EXTENSIONS}, each with a file of
+ *   {@link CAPTION_EXTENSIONS} and the same base name beside it, such as a `.txt` whose non-empty lines are captions,
+ *   in UTF-8 or in UTF-16 with a byte order mark.
  *   A folder with a list named metadata.jsonl, metadata.csv (Hugging Face's imagefolder),
  *   captions.jsonl, captions.csv or captions.tsv is read by that list instead. Names that start with
- *   a dot are passed over. Where no picture has captions and all lie in subfolders, two or more, a
- *   picture's caption is the name of its folder, as in `cats/1.jpg`, underscores being spaces;
+ *   a dot are passed over, and what systems leave behind. Where nothing lies beside the pictures and all are in
+ *   subfolders, two or more, a picture's caption is the name of its folder, as in `cats/1.jpg`, underscores being
+ *   spaces;
  * - a `.csv`, `.tsv` or `.jsonl` list with a column of pictures (path, image, picture, file, file_name
  *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
  *   description). CSV and TSV need a header. Rows of one picture become one sample.
