@@ -153,6 +153,32 @@ test("where captions are optional, pictures of every kind count without", async 
   }
 });
 
+test("a tar's folders are captions where nothing lies beside its pictures, and it is told", async () => {
+  const classes = await tarOf([
+    ["set/cats/1.jpg", "c"],
+    ["set/cats/2.jpg", "c"],
+    ["set/@eaDir/1.jpg", "t"],
+    ["set/wild_dogs/1.jpg", "d"],
+    ["set/classes.txt", "cats\nwild dogs\n"],
+  ]);
+  const beside = await tarOf([
+    ["cats/1.jpg", "c"],
+    ["dogs/1.jpg", "d"],
+    ["dogs/1.xml", "<x/>"],
+  ]);
+  const path = await folder("tar-labels", { "classes.tar": classes, "beside.tar": beside });
+  const source = await openSource(join(path, "classes.tar"));
+  assert.deepEqual(await contents(source), [
+    ["classes.tar", ["cats", "cats", "wild dogs", "no picture", "left out by rule"]],
+  ]);
+  assert.match(source.notes!.join(), /are their captions\. cats\/1\.jpg is "cats"\.$/);
+  const other = await openSource(join(path, "beside.tar"));
+  assert.deepEqual(await contents(other), [["beside.tar", ["no caption", "no caption"]]]);
+  assert.deepEqual(other.notes, []);
+  const bare = await openSource(join(path, "classes.tar"), { captions: "optional" });
+  assert.deepEqual((await contents(bare))[0]![1].slice(0, 3), ["", "", ""]);
+});
+
 test("archives further down are read where it is clear which are meant", async () => {
   const table = (...names: string[]) => parquet(...names);
   const repo = await folder("repo", {

@@ -15,6 +15,7 @@ import type { RemoteOptions } from "./remote-file.js";
 import { S3 } from "./s3-file.js";
 import { OnlyArchives, shardsToTrainOn } from "./shards-below.js";
 import type { InMemory, SampleSource, Shard, SourceOptions } from "./source.js";
+import { tarLabels } from "./tar-labels.js";
 import { tarShard } from "./tar-shard.js";
 import { zipNotes, zipShard } from "./zip-shard.js";
 
@@ -82,11 +83,9 @@ async function openLocal(
   path: string,
   options: SourceOptions,
 ): Promise<{ shards: Shard[]; notes: readonly string[] }> {
-  const shardAt = (file: string) =>
-    archiveShard({ name: file, open: () => new LocalFile(file), folder: dirname(file) }, options);
   const kind = await stat(path).catch(() => undefined);
   if (kind !== undefined && !kind.isDirectory() && archiveKind(path) !== undefined) {
-    return { shards: [shardAt(path)], notes: await notesOf(path, options) };
+    return openArchives([path], options);
   }
   let archives = kind?.isDirectory() ? await archivesIn(path) : [];
   if (archives.length === 0) {
@@ -100,16 +99,30 @@ async function openLocal(
   }
   if (options.captions === "optional") {
     const files = archives.flatMap(({ folder, names }) => names.map((name) => join(folder, name)));
-    return { shards: files.map(shardAt), notes: [] };
+    return openArchives(files, options);
   }
   const { files, notes } = shardsToTrainOn(path, archives);
-  const ofFiles = await mapConcurrently(files, FILE_CONCURRENCY, (file) => notesOf(file, options));
-  return { shards: files.map(shardAt), notes: [...notes, ...ofFiles.flat()] };
+  const opened = await openArchives(files, options);
+  return { shards: opened.shards, notes: [...notes, ...opened.notes] };
 }
 
-/** How an archive is understood, as far as it shows before it is read. */
-async function notesOf(file: string, options: SourceOptions): Promise<readonly string[]> {
-  return archiveKind(file) === "zip" ? zipNotes(new LocalFile(file), options) : [];
+/** Archives on this machine, each with what shows before it is read. */
+async function openArchives(
+  files: readonly string[],
+  options: SourceOptions,
+): Promise<{ shards: Shard[]; notes: readonly string[] }> {
+  const opened = await mapConcurrently(files, FILE_CONCURRENCY, async (name) => {
+    const open = () => new LocalFile(name);
+    const kind = archiveKind(name);
+    if (kind === "tar" && options.captions !== "optional") {
+      const { labels, notes } = await tarLabels(open());
+      return { shard: tarShard(name, open, options, labels), notes };
+    }
+    const notes = kind === "zip" ? await zipNotes(open(), options) : [];
+    return { shard: archiveShard({ name, open, folder: dirname(name) }, options), notes };
+  });
+  const notes = new Set(opened.flatMap((archive) => archive.notes));
+  return { shards: opened.map(({ shard }) => shard), notes: [...notes] };
 }
 
 /** The archives directly in a folder, unless a list comes before them. */

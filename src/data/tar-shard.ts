@@ -1,6 +1,4 @@
-import { Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
-import { type Extract, extract } from "tar-stream";
+import { posix } from "node:path";
 import { messageOf } from "../util/errors.js";
 import { KeyFiles, placeOf } from "./archive-key.js";
 import { type Content, isUseful, sampleOf } from "./archive-sample.js";
@@ -15,8 +13,7 @@ import {
   tooLarge,
 } from "./shard.js";
 import type { Shard } from "./source.js";
-
-type Member = Extract extends AsyncIterable<infer Member> ? Member : never;
+import { type Member, membersOf } from "./tar-members.js";
 
 const DUPLICATE = "duplicate key: files of one key must be neighbours, and it came before";
 
@@ -32,27 +29,33 @@ const LINK = "a link in the archive: make it by tar -h --hard-dereference";
  * passed over, and counted by a last entry that is set aside.
  *
  * @param open opens the file anew for each reading
+ * @param labels captions by folders, of pictures that have none of their own: see {@link tarLabels}
  */
 export function tarShard(
   name: string,
   open: () => ByteFile,
   { maxEntryBytes = MAX_ENTRY_BYTES, captions = "required" }: ArchiveOptions = {},
+  labels: ReadonlyMap<string, string> = new Map(),
 ): Shard {
-  return shardOf(name, () => readTar(name, open(), { maxEntryBytes, captions }));
+  return shardOf(name, () => readTar(name, open(), { maxEntryBytes, captions }, labels));
 }
 
 async function* readTar(
   name: string,
   file: ByteFile,
   { maxEntryBytes, captions }: Required<ArchiveOptions>,
+  labels: ReadonlyMap<string, string>,
 ): AsyncGenerator<Entry> {
   const seen = new Set<string>();
   const entriesOf = async (group: KeyFiles<Content>): Promise<Entry[]> =>
     Promise.all(
-      group.samples().map((sample) => {
+      group.samples().map(async (sample) => {
         if (seen.has(sample.name)) return { where: `${name}/${sample.name}`, reason: DUPLICATE };
         seen.add(sample.name);
-        return sampleOf(name, sample, captions, (content) => content);
+        const label = labels.get(posix.dirname(sample.name));
+        const wanted = label === undefined ? captions : "optional";
+        const entry = await sampleOf(name, sample, wanted, (content) => content);
+        return label !== undefined && "captions" in entry ? { ...entry, captions: [label] } : entry;
       }),
     );
 
@@ -97,51 +100,6 @@ async function* readTar(
 
 function isLinkType(type: Member["header"]["type"]): boolean {
   return type === "link" || type === "symlink";
-}
-
-/** The files in a tar, each to be read before the next. */
-async function* membersOf(file: ByteFile): AsyncGenerator<Member> {
-  const input = Readable.from(plain(file.read()), { objectMode: false });
-  const members = extract();
-  // pipe() does not pass errors on.
-  input.on("error", (error) => members.destroy(error));
-  input.pipe(members);
-  try {
-    yield* members;
-  } finally {
-    input.destroy();
-    members.destroy();
-  }
-}
-
-/** The bytes, decompressed if they are gzip's, whatever the file's name says. */
-async function* plain(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const chunks = bytes[Symbol.asyncIterator]();
-  const first = await chunks.next();
-  if (first.done) return;
-  const whole = prepend(first.value, chunks);
-  if (first.value[0] !== 0x1f || first.value[1] !== 0x8b) return yield* whole;
-  const input = Readable.from(whole, { objectMode: false });
-  const output = createGunzip();
-  input.on("error", (error) => output.destroy(error));
-  try {
-    yield* input.pipe(output);
-  } finally {
-    input.destroy();
-  }
-}
-
-async function* prepend<T>(first: T, rest: AsyncIterator<T>): AsyncGenerator<T> {
-  try {
-    yield first;
-    for (;;) {
-      const next = await rest.next();
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    await rest.return?.();
-  }
 }
 
 /** Reads a member. */
