@@ -22,7 +22,7 @@ async function read(
   const path = join(root, `${count++}`);
   for (const [name, text] of Object.entries(files)) {
     await mkdir(dirname(join(path, name)), { recursive: true });
-    await writeFile(join(path, name), text);
+    await writeFile(join(path, name), text, "latin1");
   }
   const place = (where: string) => relative(path, where).replaceAll("\\", "/");
   const { samples, skipped, notes } = await readCollection(path, { captions });
@@ -175,6 +175,19 @@ test("files of kinds that can't be read are counted by kind", async () => {
   const text = await read({ "a.jpg": "", "a.txt": "a", "b.heic": "", "b.txt": "b" });
   assert.deepEqual(text.skipped, ["b.heic .heic files cannot be read"]);
   await assert.rejects(read(bare("a.heic", "b.bmp")), /1 times: \.heic files cannot be read/);
+});
+
+test("a picture without an ending is known by its beginning", async () => {
+  const jpeg = Buffer.from("ffd8ffe000104a464946", "hex").toString("latin1");
+  const { samples, skipped } = await read({
+    "0a1b": jpeg,
+    "0a1b.txt": "a",
+    "0a1c": "GIF89a",
+    LICENSE: "text",
+    Makefile: "",
+  });
+  assert.deepEqual(samples, ["0a1b a"]);
+  assert.deepEqual(skipped, ["0a1c no .txt file of captions beside the picture"]);
 });
 
 test("pictures of many endings are read, unfinished downloads are named", async () => {

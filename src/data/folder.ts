@@ -7,6 +7,7 @@ import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
 import { addCaptions, type Found } from "./found.js";
 import { type FolderContents, listFolder } from "./list-folder.js";
 import { extensionOf, kindOfFile, UNFINISHED_REASON, unreadableReason } from "./picture-kinds.js";
+import { holdsPicture } from "./picture-signature.js";
 
 /** Why a picture is left out beside which there is nothing. */
 export const NO_CAPTIONS = "no .txt file of captions beside the picture";
@@ -57,9 +58,10 @@ async function readPictures(
     found.skipped.push({ where: join(folder, name), reason });
   const of = (names: readonly string[], kind: ReturnType<typeof kindOfFile>) =>
     names.filter((name) => kindOfFile(name) === kind);
-  const pictures = of(files, "picture");
+  const unnamed = new Set(await unnamedPictures(folder, files));
+  const pictures = [...of(files, "picture"), ...unnamed];
   // A link of captions that leads nowhere cannot be read, which is told with its picture.
-  const companions = companionsAmong([...files, ...broken]);
+  const companions = companionsAmong([...files, ...broken].filter((name) => !unnamed.has(name)));
   const captions = await mapConcurrently(pictures, FILE_CONCURRENCY, (name) =>
     captionsBeside(
       folder,
@@ -103,6 +105,15 @@ async function readPictures(
       other ? `the picture is a folder: ${other}` : `no picture beside the .${extension} file`,
     );
   }
+}
+
+/** Files without an extension that are pictures all the same, as some downloaders name them. */
+async function unnamedPictures(folder: string, files: readonly string[]): Promise<string[]> {
+  const unnamed = files.filter((name) => extensionOf(name) === "");
+  const are = await mapConcurrently(unnamed, FILE_CONCURRENCY, (name) =>
+    holdsPicture(join(folder, name)),
+  );
+  return unnamed.filter((_, i) => are[i]);
 }
 
 /** Files that are no pictures, by the stem or the whole name of the picture that they may lie beside. */
