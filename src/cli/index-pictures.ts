@@ -104,7 +104,7 @@ async function openContent(spec: string, model: Model): Promise<Content> {
   const source = await openSource(spec, { captions: "optional" });
   const known = inMemory(source);
   const samples = known?.samples;
-  print(...(known?.notes ?? []));
+  print(...(source.notes ?? []));
   return {
     collection: collectionOf(spec, samples),
     pictures: samples?.length,

@@ -24,7 +24,7 @@ export async function openCollections(
     print(
       isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
     );
-    print(...(known?.notes ?? []), ...skippedLines(known?.skipped ?? []));
+    print(...(source.notes ?? []), ...skippedLines(known?.skipped ?? []));
     skipped.push(...(known?.skipped ?? []));
     sources.push(source);
     found.push(collection);
@@ -45,7 +45,7 @@ export async function openSources(specs: readonly string[]): Promise<SampleSourc
     const known = inMemory(source);
     const { pictures } = collectionOf(spec, known?.samples);
     print(`${source.name}: ${sizeOf(source, pictures === undefined ? {} : { pictures })}.`);
-    print(...(known?.notes ?? []));
+    print(...(source.notes ?? []));
     sources.push(source);
   }
   return sources;

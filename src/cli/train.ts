@@ -51,7 +51,7 @@ export function trainCommand(): Command {
     .argument(
       "[collections...]",
       "folder of pictures, each with a .txt file of captions beside it; or a .csv, .tsv or .jsonl list; or " +
-        ".tar or .parquet files, or a folder of them, on disk, at https:// or s3://; or several of these; " +
+        ".tar, .parquet or .zip files, or a folder of them, on disk, at https:// or s3://; or several of these; " +
         "default: those of --config, or of the run that is resumed",
     )
     .option("--out <run>", "folder for the model; default: runs/NAME OF THE COLLECTION")

@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { messageOf } from "../util/errors.js";
+import { STAND_IN_BYTES, standInOf } from "../util/stand-in.js";
 
 /** A file's bytes, wherever it lies. What one object reads is one version of the file. */
 export interface ByteFile {
@@ -44,6 +45,16 @@ export class LocalFile implements ByteFile {
       throw new Unreadable(CANNOT_BE_READ, messageOf(error), error);
     }
   }
+}
+
+/** Why a shard cannot be read that only stands for a file; undefined for any other. @throws Unreadable */
+export async function standsIn(file: ByteFile): Promise<Unreadable | undefined> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of file.read(0, STAND_IN_BYTES)) chunks.push(chunk);
+  const standIn = standInOf(Buffer.concat(chunks));
+  return standIn === undefined
+    ? undefined
+    : new Unreadable("the shard is damaged", `it is ${standIn}`);
 }
 
 /** The bytes of a file from `start` to before `end`, in memory of their own. */

@@ -1,3 +1,6 @@
+/** File operations under way at once. */
+export const FILE_CONCURRENCY = 32;
+
 /** `work` on every item, at most `limit` of them at a time; results in the items' order. */
 export async function mapConcurrently<In, Out>(
   items: readonly In[],

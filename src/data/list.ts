@@ -5,6 +5,7 @@ import { parse } from "csv-parse";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, firstOf } from "./captions.js";
 import { decodeText, NOT_UTF8, utf8Bytes } from "./decode-text.js";
+import { parseJson } from "./json.js";
 
 /** Extensions of the lists that {@link readList} understands. */
 export const LIST_EXTENSIONS = [".csv", ".tsv", ".jsonl"] as const;
@@ -174,7 +175,7 @@ async function* jsonRows(path: string, check: ColumnCheck): AsyncGenerator<Field
     }
     let value: unknown;
     try {
-      value = JSON.parse(text);
+      value = parseJson(text);
     } catch (error) {
       yield { line, problem: `malformed row: not JSON (${messageOf(error).slice(0, 120)})` };
       continue;

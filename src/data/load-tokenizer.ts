@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { gunzipSync } from "node:zlib";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { standInOf } from "../util/stand-in.js";
 import { packagedMerges, parseMerges } from "./openai-merges.js";
 import { OpenAITokenizer } from "./openai-tokenizer.js";
 import { endsWordsLikeOpenAI } from "./openai-tokenizer-file.js";
@@ -19,7 +20,10 @@ import { TrainedTokenizer } from "./trained-tokenizer.js";
 export async function loadTokenizer(source: string): Promise<Tokenizer> {
   if (source === "openai") return new OpenAITokenizer(await packagedMerges());
   try {
-    return parseTokenizer(textOf(await readFile(source)));
+    const file = await readFile(source);
+    const standIn = standInOf(file);
+    if (standIn !== undefined) throw new Error(`it is ${standIn}.`);
+    return parseTokenizer(textOf(file));
   } catch (error) {
     throw new ClipsmithError(`Can't load the tokenizer ${source}: ${messageOf(error)}`, {
       cause: error,

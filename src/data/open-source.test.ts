@@ -153,6 +153,96 @@ test("where captions are optional, pictures of every kind count without", async 
   }
 });
 
+test("a tar's folders are captions where nothing lies beside its pictures, and it is told", async () => {
+  const classes = await tarOf([
+    ["set/cats/1.jpg", "c"],
+    ["set/cats/2.jpg", "c"],
+    ["set/@eaDir/1.jpg", "t"],
+    ["set/wild_dogs/1.jpg", "d"],
+    ["set/classes.txt", "cats\nwild dogs\n"],
+  ]);
+  const beside = await tarOf([
+    ["cats/1.jpg", "c"],
+    ["dogs/1.jpg", "d"],
+    ["dogs/1.xml", "<x/>"],
+  ]);
+  const path = await folder("tar-labels", { "classes.tar": classes, "beside.tar": beside });
+  const source = await openSource(join(path, "classes.tar"));
+  assert.deepEqual(await contents(source), [
+    ["classes.tar", ["cats", "cats", "wild dogs", "no picture", "left out by rule"]],
+  ]);
+  assert.match(source.notes!.join(), /are their captions\. cats\/1\.jpg is "cats"\.$/);
+  const other = await openSource(join(path, "beside.tar"));
+  assert.deepEqual(await contents(other), [["beside.tar", ["no caption", "no caption"]]]);
+  assert.deepEqual(other.notes, []);
+  const bare = await openSource(join(path, "classes.tar"), { captions: "optional" });
+  assert.deepEqual((await contents(bare))[0]![1].slice(0, 3), ["", "", ""]);
+});
+
+test("archives further down are read where it is clear which are meant", async () => {
+  const table = (...names: string[]) => parquet(...names);
+  const repo = await folder("repo", {
+    "README.md": "",
+    "data/train-00000-of-00002.parquet": table("a"),
+    "data/train-00001-of-00002.parquet": table("b"),
+    "data/test-00000-of-00001.parquet": table("t"),
+    "data/validation-00000-of-00001.parquet": table("v"),
+  });
+  const train = [
+    ["train-00000-of-00002.parquet", ["caption a"]],
+    ["train-00001-of-00002.parquet", ["caption b"]],
+  ];
+  for (const spec of [repo, join(repo, "data")]) {
+    const source = await openSource(spec);
+    assert.deepEqual(await contents(source), train);
+    assert.match(
+      source.notes!.join(),
+      /^Reading the 2 files named train; left out are 1 file of test \((data\/)?test-.* and 1 file of validation/,
+    );
+    // To look at, all pictures are wanted.
+    assert.equal((await openSource(spec, { captions: "optional" })).shards.length, 4);
+  }
+  const sets = await folder("sets", {
+    "shards/0.tar": await tar("0"),
+    "shards/1.tar": await tar("1"),
+  });
+  const source = await openSource(sets);
+  assert.deepEqual(await contents(source), [
+    ["0.tar", ["caption 0"]],
+    ["1.tar", ["caption 1"]],
+  ]);
+  assert.deepEqual(source.notes, [`Reading 2 files of ${join(sets, "shards")}.`]);
+
+  const parts = await folder("parts", {
+    "train/0.tar": await tar("0"),
+    "val/1.tar": await tar("1"),
+    "preview/logo.png": "",
+    "preview/other/logo.png": "",
+  });
+  assert.deepEqual(await contents(await openSource(parts)), [["0.tar", ["caption 0"]]]);
+
+  const several = await folder("several", {
+    "en/train-0.parquet": table("e"),
+    "de/train-0.parquet": table("d"),
+    "de/test-0.parquet": table("d"),
+  });
+  assert.match(
+    await failure(several),
+    /several holds no pictures of its own, but archives of them: de \(2 files\), en \(1 file\)\. Name one/,
+  );
+
+  const pictures = await folder("with-pictures", {
+    "a.png": "",
+    "a.txt": "a",
+    "old/0.tar": await tar("0"),
+  });
+  const mixed = await openSource(pictures);
+  assert.deepEqual(await contents(mixed), [["with-pictures", ["a"]]]);
+  assert.deepEqual(mixed.notes, [
+    "Left out archives among the pictures: old (1 file). Name them to read them.",
+  ]);
+});
+
 test("a list in a folder comes before its archives", async () => {
   const path = await folder("list-first", {
     "metadata.csv": "file_name,text\na.png,listed\n",

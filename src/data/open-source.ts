@@ -1,16 +1,23 @@
 import { stat } from "node:fs/promises";
-import { dirname, join, parse, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { expand } from "brace-expansion";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { archiveKind, shardsAmong, zipsAmong } from "./archive-names.js";
 import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
 import { isAddress } from "./captions.js";
-import { compare, FOLDER_LISTS, listFolder, readCollection } from "./collection.js";
+import { FOLDER_LISTS, readCollection } from "./collection.js";
+import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
+import type { ArchiveFolder } from "./found.js";
 import { httpFile } from "./http-file.js";
+import { listFolder } from "./list-folder.js";
 import { parquetShard } from "./parquet-shard.js";
 import type { RemoteOptions } from "./remote-file.js";
 import { S3 } from "./s3-file.js";
-import type { SampleSource, Shard, SourceOptions } from "./source.js";
+import { OnlyArchives, shardsToTrainOn } from "./shards-below.js";
+import type { InMemory, SampleSource, Shard, SourceOptions } from "./source.js";
+import { tarLabels } from "./tar-labels.js";
 import { tarShard } from "./tar-shard.js";
+import { zipNotes, zipShard } from "./zip-shard.js";
 
 /** A file with many samples in it. */
 interface Archive {
@@ -25,10 +32,12 @@ interface Archive {
 /**
  * Opens a collection of any kind, to be read shard by shard. `spec` is one of
  * - a folder or a list as {@link readCollection} takes them, one shard, read at once;
- * - a .tar, .tar.gz or .tgz file of WebDataset's layout, or a .parquet file;
+ * - a .tar, .tar.gz or .tgz file of WebDataset's layout, a .parquet file or a .zip archive;
  * - a folder with such files directly in it, as img2dataset writes them: its tar files, or else its
  *   Parquet files, are the shards, by name. A Parquet file beside a folder of its name only describes
- *   that folder, which is then read as pictures with captions;
+ *   that folder, which is then read as pictures with captions. A folder without pictures of its own is read by
+ *   the only folder in it that has such files. Where some files are named train and others test or validation,
+ *   only the former are read, unless captions are optional;
  * - an http://, https:// or s3:// address of such a file; with s3:// also of a folder with such files.
  *
  * Braces give several of these: `shards/{00000..00012}.tar`, `{cats,dogs}/`.
@@ -44,17 +53,21 @@ export async function openSource(spec: string, options: SourceOptions = {}): Pro
   };
   let reached = false;
   const shards: Shard[] = [];
+  const notes: string[] = [];
   for (const place of await expandBraces(spec)) {
-    const archives = isAddress(place)
-      ? await remoteArchives(place, options, s3)
-      : await localArchives(resolve(place));
-    if (archives.length === 0) shards.push(await collectionShard(resolve(place), options));
+    if (!isAddress(place)) {
+      const local = await openLocal(resolve(place), options);
+      shards.push(...local.shards);
+      notes.push(...local.notes);
+      continue;
+    }
+    const archives = await remoteArchives(place, options, s3);
     shards.push(...archives.map((archive) => archiveShard(archive, options)));
     // A wrong address or key shows now, and not as a training without samples.
-    if (isAddress(place) && !reached) await reach(archives[0]!);
-    reached ||= isAddress(place);
+    if (!reached) await reach(archives[0]!);
+    reached = true;
   }
-  return { name: withoutQuery(spec), shards, opened: { spec, options } };
+  return { name: withoutQuery(spec), shards, notes, opened: { spec, options } };
 }
 
 /** What `spec` stands for: itself where it exists, braces and all. */
@@ -65,36 +78,62 @@ async function expandBraces(spec: string): Promise<string[]> {
   return expand(process.platform === "win32" ? spec.replaceAll("\\", "/") : spec);
 }
 
-function kindOf(name: string): "tar" | "parquet" | undefined {
-  if (/\.(tar|tar\.gz|tgz)$/i.test(name)) return "tar";
-  return /\.parquet$/i.test(name) ? "parquet" : undefined;
-}
-
-/** The shards among a folder's files: its tar files or, where there are none, its Parquet files. */
-function shardsAmong(files: readonly string[], folders: readonly string[] = []): string[] {
-  const sorted = files.filter((name) => !name.startsWith(".")).sort(compare);
-  const tars = sorted.filter((name) => kindOf(name) === "tar");
-  if (tars.length > 0) return tars;
-  // img2dataset describes a folder of pictures in a Parquet file of the same name.
-  return sorted.filter((name) => kindOf(name) === "parquet" && !folders.includes(parse(name).name));
-}
-
-/** The archives at a path; none where it is for {@link readCollection}, which also says what is wrong. */
-async function localArchives(path: string): Promise<Archive[]> {
-  const archive = (file: string): Archive => ({
-    name: file,
-    open: () => new LocalFile(file),
-    folder: dirname(file),
-  });
+/** What is at a path, and how it was understood. */
+async function openLocal(
+  path: string,
+  options: SourceOptions,
+): Promise<{ shards: Shard[]; notes: readonly string[] }> {
   const kind = await stat(path).catch(() => undefined);
-  if (kind === undefined) return [];
-  if (!kind.isDirectory()) return kindOf(path) === undefined ? [] : [archive(path)];
-  const { files, folders, broken } = await listFolder(path).catch((cause: unknown) => {
-    throw new ClipsmithError(`Cannot read ${path}: ${messageOf(cause)}`, { cause });
+  if (kind !== undefined && !kind.isDirectory() && archiveKind(path) !== undefined) {
+    return openArchives([path], options);
+  }
+  let archives = kind?.isDirectory() ? await archivesIn(path) : [];
+  if (archives.length === 0) {
+    try {
+      const inMemory = await readCollection(path, { captions: options.captions ?? "required" });
+      return { shards: [collectionShard(path, inMemory)], notes: inMemory.notes };
+    } catch (error) {
+      if (!(error instanceof OnlyArchives)) throw error;
+      archives = error.archives;
+    }
+  }
+  if (options.captions === "optional") {
+    const files = archives.flatMap(({ folder, names }) => names.map((name) => join(folder, name)));
+    return openArchives(files, options);
+  }
+  const { files, notes } = shardsToTrainOn(path, archives);
+  const opened = await openArchives(files, options);
+  return { shards: opened.shards, notes: [...notes, ...opened.notes] };
+}
+
+/** Archives on this machine, each with what shows before it is read. */
+async function openArchives(
+  files: readonly string[],
+  options: SourceOptions,
+): Promise<{ shards: Shard[]; notes: readonly string[] }> {
+  const opened = await mapConcurrently(files, FILE_CONCURRENCY, async (name) => {
+    const open = () => new LocalFile(name);
+    const kind = archiveKind(name);
+    if (kind === "tar" && options.captions !== "optional") {
+      const { labels, notes } = await tarLabels(open());
+      return { shard: tarShard(name, open, options, labels), notes };
+    }
+    const notes = kind === "zip" ? await zipNotes(open(), options) : [];
+    return { shard: archiveShard({ name, open, folder: dirname(name) }, options), notes };
+  });
+  const notes = new Set(opened.flatMap((archive) => archive.notes));
+  return { shards: opened.map(({ shard }) => shard), notes: [...notes] };
+}
+
+/** The archives directly in a folder, unless a list comes before them. */
+async function archivesIn(folder: string): Promise<readonly ArchiveFolder[]> {
+  const { files, folders, broken } = await listFolder(folder).catch((cause: unknown) => {
+    throw new ClipsmithError(`Cannot read ${folder}: ${messageOf(cause)}`, { cause });
   });
   if (files.some((name) => FOLDER_LISTS.includes(name))) return [];
   // A link that leads nowhere is a shard that cannot be read, and is told as one.
-  return shardsAmong([...files, ...broken], folders).map((name) => archive(join(path, name)));
+  const names = shardsAmong([...files, ...broken], folders);
+  return names.length > 0 ? [{ folder, names }] : [];
 }
 
 async function remoteArchives(
@@ -106,27 +145,32 @@ async function remoteArchives(
   if (scheme === "s3") {
     const s3 = await connect();
     const archive = (name: string) => ({ name, open: () => s3.file(name, options) });
-    if (kindOf(address) !== undefined) return [archive(address)];
+    if (archiveKind(address) !== undefined) return [archive(address)];
     const folder = address.endsWith("/") ? address : `${address}/`;
-    const names = shardsAmong(await s3.list(folder, options));
+    const files = await s3.list(folder, options);
+    const shards = shardsAmong(files);
+    const names = shards.length > 0 ? shards : zipsAmong(files);
     if (names.length > 0) return names.map((name) => archive(folder + name));
-    throw new ClipsmithError(`${folder} holds no .tar or .parquet file. Is the address complete?`);
+    throw new ClipsmithError(
+      `${folder} holds no .tar or .parquet file, nor a .zip archive. Is the address complete?`,
+    );
   }
   if (scheme !== "http" && scheme !== "https") {
     throw new ClipsmithError(`Cannot read ${address}: addresses are http://, https:// or s3://.`);
   }
   const name = withoutQuery(address);
-  if (kindOf(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
+  if (archiveKind(name) !== undefined) return [{ name, open: () => httpFile(address, options) }];
   throw new ClipsmithError(
-    `${name} is no .tar or .parquet file. Web servers do not list folders; name the files, as in ` +
+    `${name} is no .tar or .parquet file, nor a .zip archive. Web servers do not list folders; name the files, as in ` +
       "https://host/shards/{00000..00012}.tar.",
   );
 }
 
 function archiveShard({ name, open, folder }: Archive, options: SourceOptions): Shard {
-  return kindOf(name) === "tar"
-    ? tarShard(name, open, options)
-    : parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
+  const kind = archiveKind(name);
+  if (kind === "tar") return tarShard(name, open, options);
+  if (kind === "zip") return zipShard(name, open, options);
+  return parquetShard(name, open, { ...options, ...(folder !== undefined && { folder }) });
 }
 
 /** @throws ClipsmithError if not even the archive's beginning can be read */
@@ -139,8 +183,7 @@ async function reach({ name, open }: Archive): Promise<void> {
   }
 }
 
-async function collectionShard(path: string, { captions }: SourceOptions): Promise<Shard> {
-  const inMemory = await readCollection(path, { ...(captions && { captions }) });
+function collectionShard(path: string, inMemory: InMemory): Shard {
   const { samples, skipped } = inMemory;
   const entries = [...samples.map((sample) => ({ name: sample.picture, ...sample })), ...skipped];
   return {

@@ -8,12 +8,13 @@ import {
   type RowGroup,
 } from "hyparquet";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { type ByteFile, readRange, Unreadable } from "./byte-file.js";
+import { type ByteFile, readRange, standsIn, Unreadable } from "./byte-file.js";
 import { CAPTION_COLUMNS, captionsOf, columnName, isAddress } from "./captions.js";
-import { findFile, PICTURE_EXTENSIONS } from "./collection.js";
+import { findFile } from "./collection.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { missingColumn, PICTURE_COLUMNS } from "./list.js";
 import { readByteColumn } from "./parquet-pages.js";
+import { PICTURE_EXTENSIONS } from "./picture-kinds.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
@@ -60,7 +61,9 @@ async function* readParquet(
     slice: (from, to = file.byteLength) => readRange(bytes, from, to),
   };
   if (file.byteLength === 0) throw new Unreadable("the shard is empty");
-  const { groups, columns } = await readContents(name, file, wanted);
+  const { groups, columns } = await readContents(name, file, wanted).catch(async (error) => {
+    throw (await standsIn(bytes).catch(() => undefined)) ?? error;
+  });
 
   let row = 0;
   for (const group of groups) {

@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
 import sharp, { type Sharp } from "sharp";
 import { ClipsmithError, messageOf } from "../util/errors.js";
+import { standInOf } from "../util/stand-in.js";
 import { lumaOf, type Rgb, WHITE } from "./colour.js";
 import { type Raster, resample } from "./resample.js";
+import { sampleScale } from "./sample-format.js";
 import { centreWindow, type Extent, type Fit, type Window } from "./window.js";
 
 export interface OpenOptions {
@@ -50,6 +52,8 @@ const SMALL_BYTES = 2 ** 16;
 interface Head extends Extent {
   readonly format: string;
   readonly channels: number;
+  /** See {@link sampleScale}. */
+  readonly scale: number;
 }
 
 /**
@@ -88,13 +92,14 @@ export class Picture implements Extent {
   readonly #format: string;
   /** Whether it is grey with transparent parts. */
   readonly #veiledGrey: boolean;
+  readonly #scale: number;
   readonly #background: Rgb;
   #raster: Promise<Raster> | undefined;
 
   private constructor(
     source: string | Uint8Array,
     bytes: Uint8Array,
-    { width, height, format, channels }: Head,
+    { width, height, format, channels, scale }: Head,
     background: Rgb,
   ) {
     this.#source = source;
@@ -103,6 +108,7 @@ export class Picture implements Extent {
     this.height = height;
     this.#format = format;
     this.#veiledGrey = channels === 2;
+    this.#scale = scale;
     this.#background = background;
   }
 
@@ -124,21 +130,22 @@ export class Picture implements Extent {
         : source;
     if (bytes.length === 0) throw new UnreadablePicture(source, "the file is empty");
     const failed = (error: unknown): never => {
-      throw new UnreadablePicture(source, pictureReason(error), error);
+      throw new UnreadablePicture(source, pictureReason(error, bytes), error);
     };
     if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes.length <= SMALL_BYTES) {
       const image = decoder(bytes, background, maxPixels);
       const { data, info } = await image.toBuffer({ resolveWithObject: true }).catch(failed);
       const { width, height } = info;
-      const head = { width, height, format: "jpeg", channels: 3 };
+      const head = { width, height, format: "jpeg", channels: 3, scale: 1 };
       const picture = new Picture(source, bytes, head, background);
       picture.#raster = Promise.resolve({ pixels: data, width, height });
       return picture;
     }
-    const { format, channels, autoOrient } = await sharp(bytes, { limitInputPixels: maxPixels })
-      .metadata()
-      .catch(failed);
-    return new Picture(source, bytes, { ...autoOrient, format, channels }, background);
+    const image = sharp(bytes, { limitInputPixels: maxPixels });
+    const { format, channels, autoOrient, depth, space } = await image.metadata().catch(failed);
+    const scale = await sampleScale(image, depth, space).catch(failed);
+    if (typeof scale === "string") throw new UnreadablePicture(source, scale);
+    return new Picture(source, bytes, { ...autoOrient, format, channels, scale }, background);
   }
 
   /**
@@ -167,7 +174,8 @@ export class Picture implements Extent {
   }
 
   #decoder(): Sharp {
-    const image = decoder(this.bytes, this.#background, false);
+    const whole = decoder(this.bytes, this.#background, false);
+    const image = this.#scale === 1 ? whole : whole.linear(this.#scale, 0);
     // Behind grey, the background would be grey, too.
     return this.#veiledGrey ? image.pipelineColourspace("srgb") : image;
   }
@@ -176,7 +184,7 @@ export class Picture implements Extent {
     try {
       return await image.toBuffer();
     } catch (error) {
-      throw new UnreadablePicture(this.#source, pictureReason(error), error);
+      throw new UnreadablePicture(this.#source, pictureReason(error, this.bytes), error);
     }
   }
 
@@ -240,10 +248,15 @@ function fileReason(error: unknown): string {
 }
 
 /** Why a file's bytes are no picture. */
-function pictureReason(error: unknown): string {
+function pictureReason(error: unknown, bytes: Uint8Array): string {
+  const standIn = standInOf(bytes);
+  if (standIn !== undefined) return `it is ${standIn}`;
   const message = messageOf(error).split("\n", 1)[0]!.slice(0, 200);
   if (/unsupported image format/.test(message)) {
     return "it is not a picture: no JPEG, PNG, WebP, GIF, AVIF, TIFF or SVG, whatever its name says";
+  }
+  if (/tiff2vips: (samples|unsupported)|bad labq/.test(message)) {
+    return `its kind of TIFF cannot be read: ${message.replace(/^.*: /, "")}; convert it to 8 or 16 bits`;
   }
   if (/exceeds pixel limit/.test(message)) return "it has too many pixels";
   // libvips keeps one error text for all threads, and a picture decoded meanwhile may have cleared it.

@@ -23,6 +23,8 @@ export interface Skipped {
   readonly where: string;
   /** What is wrong, in words that can be counted, and often more about it: `kind: detail`. */
   readonly reason: string;
+  /** Was not meant to be used, such as thumbnails of a system: no part of the rate of what is skipped. */
+  readonly aside?: true;
   /** Stands for all that would have come after it in its shard. */
   readonly rest?: true;
 }

@@ -1,4 +1,5 @@
 import { CANNOT_BE_READ, CHANGED, Unreadable } from "./byte-file.js";
+import type { LitterCount } from "./litter.js";
 import type { Skipped } from "./sample.js";
 import type { Shard, SourceOptions, SourceSample } from "./source.js";
 
@@ -29,6 +30,12 @@ export function shardOf(
       }
     },
   };
+}
+
+/** An entry that tells of pictures in an archive that are a system's, if there are any. */
+export function litterEntry(name: string, { summary }: LitterCount): Entry[] {
+  if (summary === undefined) return [];
+  return [{ where: name, reason: `left out by rule: ${summary}`, aside: true }];
 }
 
 /** What is taken from an archive. */

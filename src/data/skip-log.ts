@@ -93,6 +93,7 @@ export class SkipLog {
    */
   skip(skipped: Skipped, lost = 1): void {
     this.#record([skipped]);
+    if (skipped.aside) return;
     this.#count(lost, lost);
     if (this.#entries >= LEAST_ENTRIES && this.#skipped > this.#limit.rate * this.#entries) {
       const { work, rate, option, remedy } = this.#limit;

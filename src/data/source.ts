@@ -58,6 +58,8 @@ export interface OpenedSource {
 export interface SampleSource {
   /** What the user calls it. */
   readonly name: string;
+  /** How it was understood, in sentences for the user. */
+  readonly notes?: readonly string[];
   /** At least one. */
   readonly shards: readonly Shard[];
   /** What openSource was told, so that another thread can open it too. */

@@ -54,6 +54,7 @@ test("neighbouring files of one key are a sample, captions from where they are",
     ["s.tar/4", "four", ["tabby cat"]],
     ["s.tar/5", "five", ["夏の猫"]],
     [`s.tar/${"long/".repeat(60)}6`, "six", ["deep"]],
+    ["s.tar", "left out by rule: 1 picture of hidden names: ._7.jpg"],
   ]);
 });
 
@@ -99,6 +100,91 @@ test("what is wrong with a sample is said in words that can be counted", async (
       ["s.tar/9", "no caption"],
     ],
   );
+});
+
+test("dots in names: fields of a sample, or names of samples", async () => {
+  const named = (...names: readonly string[]) =>
+    tarOf(names.map((name): [string, string] => [name, `"${name.split("/").at(-1)}"`]));
+  const samples = (...names: readonly string[]) =>
+    names.map((name) => {
+      const [key, picture, caption] = name.split(" ");
+      return [`s.tar/${key}`, `"${picture}"`, caption ? [`"${caption}"`] : []];
+    });
+  const dots = "several dots in the names";
+  for (const [names, expected, options] of [
+    // WebDataset's fields.
+    [["7.input.jpg", "7.outputs.txt"], samples("7 7.input.jpg 7.outputs.txt")],
+    [["7.jpg", "7.caption.txt"], samples("7 7.jpg 7.caption.txt")],
+    [["7.txt", "7.image.png"], samples("7 7.image.png 7.txt")],
+    [["7.image0.jpg", "7.text0.txt"], samples("7 7.image0.jpg 7.text0.txt")],
+    [["7.jpg", "7.mask.png", "7.txt"], samples("7 7.jpg 7.txt")],
+    [["7.mask.png", "7.jpg", "7.depth.tiff", "7.txt"], samples("7 7.jpg 7.txt")],
+    [["7.in.jpg", "7.out.jpg", "7.prompt.txt"], [["s.tar/7", dots]]],
+    [["7.in.jpg", "7.good.txt", "7.bad.txt"], [["s.tar/7", dots]]],
+    // Names with dots.
+    [
+      ["d.v1/1.0.png", "d.v1/1.0.txt", "d.v1/1.1.png", "d.v1/1.1.txt"],
+      samples("d.v1/1.0 1.0.png 1.0.txt", "d.v1/1.1 1.1.png 1.1.txt"),
+    ],
+    [
+      ["img.v1.01.jpg", "img.v1.01.txt", "img.v1.02.caption", "img.v1.02.jpg"],
+      samples("img.v1.01 img.v1.01.jpg img.v1.01.txt", "img.v1.02 img.v1.02.jpg img.v1.02.caption"),
+    ],
+    [["a.jpg", "a.txt", "a.1.jpg", "a.1.txt"], samples("a a.jpg a.txt", "a.1 a.1.jpg a.1.txt")],
+    [
+      ["A B. Smith.JPG", "A B. Smith.txt"],
+      [["s.tar/A B. Smith", '"A B. Smith.JPG"', ['"A B. Smith.txt"']]],
+    ],
+    // Two halves of two samples are none.
+    [["v.01.jpg", "v.02.txt"], [["s.tar/v", dots]]],
+    [
+      ["v.01.jpg", "v.02.jpg"],
+      [
+        ["s.tar/v.01", "no caption"],
+        ["s.tar/v.02", "no caption"],
+      ],
+    ],
+    [["v.01.jpg", "v.02.jpg"], samples("v.01 v.01.jpg", "v.02 v.02.jpg"), { captions: "optional" }],
+    [
+      Array.from({ length: 30 }, (_, i) => `v.${10 + i}.jpg`),
+      samples(...Array.from({ length: 30 }, (_, i) => `v.${10 + i} v.${10 + i}.jpg`)),
+      { captions: "optional" },
+    ],
+  ] as const) {
+    const entries = await read(await named(...names), options ?? {});
+    const short = entries.map((entry) => {
+      const [where, reason] = entry as string[];
+      return reason!.startsWith(dots) ? [where, dots] : entry;
+    });
+    assert.deepEqual(short, expected, names.join(" "));
+  }
+  assert.match(
+    String(await read(await named("7.in.jpg", "7.out.jpg", "7.prompt.txt"))),
+    /several dots in the names: \.in\.jpg, \.out\.jpg, \.prompt\.txt; leave one dot/,
+  );
+});
+
+test("kinds that cannot be read, and what systems leave behind", async () => {
+  const tar = await tarOf([
+    ["photos/1.jpg", "one"],
+    ["photos/1.txt", "one"],
+    ["photos/2.heic", "two"],
+    ["photos/2.txt", "two"],
+    ["photos/3.mov", "three"],
+    ["photos/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "thumbnail"],
+    ["__MACOSX/photos/._1.jpg", "metadata"],
+    ["photos/._1.jpg", "metadata"],
+    ["photos/Thumbs.db", "thumbnails"],
+  ]);
+  assert.deepEqual(await read(tar), [
+    ["s.tar/photos/1", "one", ["one"]],
+    ["s.tar/photos/2", ".heic files cannot be read: convert it to JPEG or PNG"],
+    ["s.tar/photos/3", ".mov files cannot be read: it is a video"],
+    [
+      "s.tar",
+      "left out by rule: 2 pictures of system folders: @eaDir, __MACOSX; 1 picture of hidden names: ._1.jpg",
+    ],
+  ]);
 });
 
 test("links lose no picture without the reason", async () => {

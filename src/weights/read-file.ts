@@ -1,8 +1,13 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { ClipsmithError } from "../util/errors.js";
+import { STAND_IN_BYTES, standInOf } from "../util/stand-in.js";
 import { CHUNK_BYTES } from "../util/write-file.js";
 
-/** Opens a file for reading, and closes it whatever happens. Throws ClipsmithError if it cannot be opened. */
+/**
+ * Opens a file for reading, and closes it whatever happens.
+ *
+ * @throws ClipsmithError if it cannot be opened, or only stands for a file that was not fetched
+ */
 export async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
   let file: FileHandle;
   try {
@@ -11,6 +16,9 @@ export async function withFile<T>(path: string, use: (file: FileHandle) => Promi
     throw new ClipsmithError(`Cannot open ${path}: ${(cause as Error).message}.`, { cause });
   }
   try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(STAND_IN_BYTES), { position: 0 });
+    const standIn = standInOf(buffer.subarray(0, bytesRead));
+    if (standIn !== undefined) throw new ClipsmithError(`${path} is ${standIn}.`);
     return await use(file);
   } finally {
     await file.close();
