@@ -231,7 +231,7 @@ export class Run {
     const state = this.#state;
     const { step, totalSteps, decayed } = state;
     if (decayed === undefined || !this.#ranks.leads) return;
-    const { minutes, warmupSteps } = this.#start.training;
+    const { warmupSteps } = this.#start.training;
     const secondsAPair = this.#clock.secondsAStep / this.#start.batchSize;
     const endSeconds = this.#saveSeconds + (validation?.expectedSeconds(secondsAPair) ?? 0);
     const before = { totalSteps, decayed };
@@ -240,7 +240,7 @@ export class Run {
     state.decayed = plan.decayed;
     if (decayed === 0 && plan.decayed > 0 && step < warmupSteps) {
       this.#report.message(
-        `Half of the ${minutes} minutes are over after ${step} of ${warmupSteps} steps of warm-up: the learning ` +
+        `Half of the time is over after ${step} of ${warmupSteps} steps of warm-up: the learning ` +
           "rate falls before it has come to its height. Next time, take more --minutes or fewer --warmup-steps.",
       );
     }
