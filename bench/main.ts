@@ -5,6 +5,7 @@ import { benchData } from "./data.js";
 import { benchDistributed } from "./distributed.js";
 import { benchEpoch } from "./epoch.js";
 import { benchFaults } from "./faults.js";
+import { benchMinutes } from "./minutes.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
 import { benchProvider } from "./provider.js";
@@ -20,6 +21,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   optimizer: benchOptimizer,
   faults: benchFaults,
   epoch: benchEpoch,
+  minutes: benchMinutes,
   data: benchData,
   chunks: benchChunks,
   tiles: benchTiles,

@@ -66,7 +66,7 @@ export function trainCommand(): Command {
         "--set training.validation.part=0.05",
     )
     .addOption(
-      new Option("--minutes <n>", "how long to train; default: 5")
+      new Option("--minutes <n>", "how long to train, validation included; default: 5")
         .argParser(number)
         .conflicts(["steps", "epochs"]),
     )

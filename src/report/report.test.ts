@@ -203,6 +203,9 @@ test("a run's folder is read as far as it is there", async () => {
   const late = await followed.report();
   assert.deepEqual([late.finished, late.totalSteps], [true, 90]);
   assert.deepEqual(late.history.at(-1), rowsOf(61)[0]);
+  // What is planned now is newer than the checkpoint.
+  appendRows(run, [{ ...rowsOf(62)[0]!, plannedSteps: 95 }]);
+  assert.equal((await followed.report()).totalSteps, 95);
   assert.deepEqual(late.final, { recallAt1: 0.5 });
   assert.equal(late.skipped!.count, 30);
   assert.deepEqual(late.skipped!.causes, [

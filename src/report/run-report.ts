@@ -43,11 +43,14 @@ export class FollowedRun {
       readSkipped(join(this.#folder, runFiles.skipped)),
     ]);
     const { data = { totalSteps: training?.steps } } = checkpointState.safeParse(state);
+    // A run by minutes is planned anew after each step.
+    const planned = metrics.history.findLast((row) => "plannedSteps" in row)?.plannedSteps;
+    const totalSteps = planned ?? data.totalSteps;
     return {
       title: basename(resolve(this.#folder)),
       time: new Date().toISOString(),
       finished: existsSync(join(this.#folder, modelFiles.weights)),
-      ...(typeof data.totalSteps === "number" && { totalSteps: data.totalSteps }),
+      ...(typeof totalSteps === "number" && { totalSteps }),
       ...metrics,
       settings: { ...(training && { training }), ...(model && { model }) },
       ...(skipped && { skipped }),

@@ -10,6 +10,8 @@ export interface RunView {
   /** Whether no step is left to take. */
   readonly isLast: boolean;
   readonly totalSteps: number | undefined;
+  /** Of a run by minutes, how far its decay is. */
+  readonly decayed: number | undefined;
 }
 
 /**
@@ -31,11 +33,21 @@ export class Agreement {
   /** What all ranks then know: whether one was told to stop, and the rest as rank 0 sees it. */
   async view(own: RunView): Promise<RunView> {
     if (this.#communicator.size === 1) return own;
-    const votes = Float64Array.of(Number(own.isStopped), 0, 0);
-    if (this.leads) votes.set([Number(own.isLast), own.totalSteps ?? 0], 1);
+    const votes = Float64Array.of(Number(own.isStopped), 0, 0, 0);
+    if (this.leads) votes.set([Number(own.isLast), own.totalSteps ?? 0, own.decayed ?? 0], 1);
     await this.#communicator.allReduce(votes);
-    const [stops, isLast, totalSteps] = votes as unknown as [number, number, number];
-    return { isStopped: stops > 0, isLast: isLast > 0, totalSteps: totalSteps || undefined };
+    const [stops, isLast, totalSteps, decayed] = votes as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return {
+      isStopped: stops > 0,
+      isLast: isLast > 0,
+      totalSteps: totalSteps || undefined,
+      decayed: own.decayed === undefined ? undefined : decayed,
+    };
   }
 
   /**

@@ -49,7 +49,10 @@ export const augmentSchema = z.strictObject({
 
 /** Options of training. */
 export const trainingOptionsSchema = z.strictObject({
-  /** How long to train, in minutes; the number of steps follows from the first ones. Default 5. */
+  /**
+   * How long to train, in minutes from the first step, with validation and checkpoints. The number of steps is
+   * planned anew after each one. Default 5.
+   */
   minutes: z.number().positive().default(5),
   /** How long to train, in steps; overrides `minutes`. */
   steps: z.int().positive().optional(),

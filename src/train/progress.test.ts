@@ -81,6 +81,22 @@ test("no total and no time left are shown before the number of steps is known", 
   }
 });
 
+test("a run by minutes has the time left that it is told, whatever its speed", () => {
+  const { stream, clock, output, machine } = setup(false);
+  const progress = new Progress({ totalSteps: undefined, stream, ...machine });
+  clock.time += 1_000;
+  progress.update({ step: 1, loss: 1, samples: 8, secondsLeft: 299 });
+  assert.match(output(), /^step 1, loss 1\.0000, 8\.00 samples\/s, 4 min 59 s left, 1\.3 GB\n$/);
+  progress.totalSteps = 40;
+  clock.time += 10_000;
+  progress.update({ step: 2, loss: 1, samples: 8, secondsLeft: 289 });
+  assert.match(output(), /^step 2\/40, .*, 4 min 49 s left/);
+  progress.totalSteps = 3;
+  clock.time += 10_000;
+  progress.update({ step: 3, loss: 1, samples: 8, secondsLeft: 0 });
+  assert.match(output(), /^step 3\/3, loss 1\.0000, [\d.]+ samples\/s, 1\.3 GB\n$/);
+});
+
 test("the share of waiting for data is that of the last half minute, resumed or not", () => {
   const { stream, clock, output, machine } = setup(false);
   const progress = new Progress({ totalSteps: 100, startStep: 40, stream, ...machine });

@@ -26,6 +26,8 @@ export interface ProgressUpdate {
   readonly samples: number;
   /** Seconds that the step waited for its samples; left out, no share of waiting is shown. */
   readonly dataWaitSeconds?: number;
+  /** Seconds left of a run that ends by time; left out, they follow from the steps left and the speed. */
+  readonly secondsLeft?: number;
 }
 
 /** A point in time, and what was counted up to it. */
@@ -49,6 +51,7 @@ export class Progress {
   #samples = 0;
   #waitSeconds: number | undefined;
   #loss: number | undefined;
+  #secondsLeft: number | undefined;
   /** Points of the speed window, the oldest first. */
   readonly #marks: Mark[];
 
@@ -73,19 +76,20 @@ export class Progress {
     });
   }
 
-  /** The number of steps of the whole run, where it was not known before. */
+  /** The number of steps of the whole run, where it was not known before or has changed. */
   set totalSteps(total: number) {
     this.#total = total;
     this.#line.total = total;
   }
 
   /** Call after each step. */
-  update({ step, loss, samples, dataWaitSeconds }: ProgressUpdate): void {
+  update({ step, loss, samples, dataWaitSeconds, secondsLeft }: ProgressUpdate): void {
     const time = this.#now();
     // A run that went back has no speed until it gets on again.
     if (step <= this.#step) this.#marks.length = 0;
     this.#step = step;
     this.#loss = loss;
+    this.#secondsLeft = secondsLeft;
     this.#samples += samples;
     if (dataWaitSeconds !== undefined) {
       this.#waitSeconds = (this.#waitSeconds ?? 0) + dataWaitSeconds;
@@ -121,7 +125,8 @@ export class Progress {
     const seconds = (last.time - first.time) / 1000;
     if (seconds > 0) {
       parts.push(`${((last.samples - first.samples) / seconds).toPrecision(3)} samples/s`);
-      const left = (((total ?? 0) - last.step) * seconds) / (last.step - first.step);
+      const left =
+        this.#secondsLeft ?? (((total ?? 0) - last.step) * seconds) / (last.step - first.step);
       if (left > 0) parts.push(`${duration(left)} left`);
       if (last.waitSeconds !== undefined) {
         const waited = (last.waitSeconds - (first.waitSeconds ?? 0)) / seconds;

@@ -2,66 +2,124 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RunClock } from "./run-clock.js";
 
-/** A run's clock, and how to take steps of so many seconds. */
-function clockAt(secondsBefore = 0) {
+/** The clock of a run of so many seconds, and how to take steps of so many. */
+function clockOf(secondsAsked: number, secondsBefore = 0) {
   const time = { ms: 5000 };
-  const clock = new RunClock(secondsBefore, () => time.ms);
+  const clock = new RunClock(secondsAsked, secondsBefore, () => time.ms);
   const pass = (seconds: number) => {
     time.ms += 1000 * seconds;
   };
   const steps = (count: number, seconds: number) => {
     for (let i = 0; i < count; i++) {
       pass(seconds);
-      assert.equal(clock.step(), seconds);
+      assert.deepEqual(clock.step(), { seconds, sleptSeconds: 0 });
     }
   };
   return { clock, pass, steps };
 }
 
 test("time counts from the start of the process and of the run", () => {
-  const { clock, steps } = clockAt(100);
+  const { clock, pass, steps } = clockOf(120, 100);
+  pass(50);
+  clock.begin();
   steps(2, 3);
   assert.equal(clock.secondsTaken, 6);
   assert.equal(clock.secondsSpent, 106);
+  assert.equal(clock.secondsLeft, 14);
 });
 
-test("minutes become steps after eight of them and a fifth of the time", () => {
-  const few = clockAt();
-  few.steps(7, 3);
-  assert.equal(few.clock.totalSteps(7, 1), undefined);
-  few.steps(1, 3);
-  assert.equal(few.clock.totalSteps(8, 1), 20);
+test("the speed is known after eight steps beside the first, or a tenth of the time", () => {
+  const fast = clockOf(60);
+  fast.steps(1, 5);
+  fast.steps(7, 0.25);
+  assert.equal(fast.clock.stepsLeft(), undefined);
+  fast.steps(1, 0.25);
+  assert.equal(fast.clock.stepsLeft(), (60 - 7) / 0.25);
 
-  const early = clockAt();
-  early.steps(11, 1);
-  assert.equal(early.clock.totalSteps(11, 1), undefined);
-  early.steps(1, 1);
-  assert.equal(early.clock.totalSteps(12, 1), 60);
+  const slow = clockOf(60);
+  slow.steps(1, 10);
+  assert.equal(slow.clock.stepsLeft(), undefined, "the first step tells nothing");
+  slow.steps(1, 10);
+  assert.equal(slow.clock.stepsLeft(), 4);
 });
 
-test("the last eight steps tell, by their median", () => {
-  const { clock, steps } = clockAt();
-  steps(5, 4);
-  steps(7, 1);
-  steps(1, 13);
-  // 20 of 60 seconds are left, for steps of one.
-  assert.equal(clock.totalSteps(13, 1), 33);
+test("the speed follows that of the last tenth of the time", () => {
+  const { clock, steps } = clockOf(1000);
+  steps(200, 1);
+  assert.ok(Math.abs(clock.secondsAStep - 1) < 1e-9);
+  steps(50, 2);
+  assert.ok(clock.secondsAStep > 1.4 && clock.secondsAStep < 1.7, `${clock.secondsAStep}`);
+  steps(100, 2);
+  assert.ok(clock.secondsAStep > 1.9 && clock.secondsAStep < 2, `${clock.secondsAStep}`);
 });
 
-test("a resumed run has the rest of its minutes, and none if they are over", () => {
-  const { clock, steps } = clockAt(40);
-  steps(8, 1);
-  assert.equal(clock.totalSteps(108, 1), 120);
+for (const [what, seconds, left] of [
+  ["takes all of the time", 60, 0],
+  ["takes far more than the time", 6000, 0],
+  ["leaves no time for another", 50, 0],
+  ["leaves time for another", 35, undefined],
+] as const) {
+  test(`a first step that ${what}`, () => {
+    const { clock, steps } = clockOf(60);
+    steps(1, seconds);
+    assert.equal(clock.stepsLeft(), left);
+  });
+}
+
+test("a resumed run has the rest of its time, and none if it is over", () => {
+  const { clock, steps } = clockOf(60, 40);
+  steps(9, 1);
+  assert.equal(clock.stepsLeft(), 11);
   steps(13, 1);
-  assert.equal(clock.totalSteps(121, 1), 121);
+  assert.equal(clock.stepsLeft(), 0);
+  assert.equal(clock.secondsLeft, -2);
 });
 
-test("a pause is no training, and no part of the step after it", () => {
-  const { clock, pass, steps } = clockAt();
-  steps(7, 2);
-  pass(30);
-  clock.pause(30_000);
+test("time aside counts for the run, not for its speed, and is expected again", () => {
+  const { clock, pass, steps } = clockOf(100);
+  steps(10, 2);
+  pass(20);
+  clock.aside(20_000);
+  assert.equal(clock.secondsSpent, 40);
+  assert.equal(clock.secondsTaken, 20);
+  assert.equal(clock.secondsAStep, 2);
+  // Half of the 60 seconds left goes by aside, as half of those before did.
+  assert.equal(clock.stepsLeft(), 15);
   steps(1, 2);
-  assert.equal(clock.secondsSpent, 16);
-  assert.equal(clock.totalSteps(8, 1), 30);
 });
+
+test("a step that was held up, as by a checkpoint, does not change the speed by much", () => {
+  const { clock, steps } = clockOf(100);
+  steps(20, 1);
+  steps(1, 13);
+  assert.ok(clock.secondsAStep < 1.3, `${clock.secondsAStep}`);
+  assert.equal(clock.secondsSpent, 33);
+});
+
+test("what is to come after the last step is kept for it", () => {
+  const { clock, steps } = clockOf(60);
+  steps(30, 1);
+  assert.equal(clock.stepsLeft(10), 20);
+  assert.equal(clock.stepsLeft(40), 0);
+});
+
+test("a machine that slept for hours goes on where it was", () => {
+  const { clock, pass, steps } = clockOf(600);
+  steps(100, 1);
+  pass(7200);
+  assert.deepEqual(clock.step(), { seconds: 1, sleptSeconds: 7199 });
+  assert.equal(clock.secondsSpent, 101);
+  assert.equal(clock.stepsLeft(), 499);
+});
+
+for (const [what, usual, seconds] of [
+  ["under a minute", 0.01, 55],
+  ["under a hundred usual steps", 20, 1500],
+] as const) {
+  test(`what takes ${what} is no sleep`, () => {
+    const { clock, pass, steps } = clockOf(60_000);
+    steps(20, usual);
+    pass(seconds);
+    assert.equal(clock.step().sleptSeconds, 0);
+  });
+}

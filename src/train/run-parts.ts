@@ -55,10 +55,12 @@ export async function openParts(
   const { config, training, batchSize, totalSteps, checkpoint, configuration } = start;
   const clip = new CLIP(config.clip, parts);
   const groups = groupsOf(clip, training);
+  const before = runStateSchema.parse(checkpoint?.state ?? {});
   const state: RunState = {
-    ...runStateSchema.parse(checkpoint?.state ?? {}),
+    ...before,
     step: checkpoint?.step ?? 0,
     totalSteps,
+    decayed: decayedBefore(start, before),
     batchSize,
     configuration,
   };
@@ -79,6 +81,16 @@ export async function openParts(
   const batches = openBatches(start, clip, sources, state, skipped, communicator);
   const step = await compileStep(start, clip, groups, communicator, runtime);
   return { clip, groups, state, held, skipped, batches, step };
+}
+
+/** Where a run by minutes stands in its decay; undefined where steps settle that. */
+function decayedBefore(
+  { training, totalSteps }: RunStart,
+  { decayed }: Pick<RunState, "decayed">,
+): number | undefined {
+  if ((training.steps ?? training.epochs) !== undefined) return undefined;
+  // Earlier versions turned minutes into a number of steps once and for all.
+  return decayed ?? (totalSteps === undefined ? 0 : undefined);
 }
 
 /** The batches of a run's steps from here on. */

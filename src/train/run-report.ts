@@ -14,6 +14,8 @@ export interface StepFigures {
   readonly seconds: number;
   /** Seconds of these that it waited for its samples. */
   readonly waitSeconds: number;
+  /** Seconds left of a run by minutes. */
+  readonly secondsLeft?: number | undefined;
   /** Lines on what could not be used. */
   readonly news: readonly string[];
 }
@@ -44,26 +46,34 @@ export class RunReport {
     this.#progress.message(text);
   }
 
-  /** The number of steps of the whole run, where it was not known before. */
-  set totalSteps(totalSteps: number) {
-    this.#progress.totalSteps = totalSteps;
-  }
-
   /** Call after each step. */
-  step({ step, meanLoss }: RunState, { terms, ...result }: StepResult, figures: StepFigures): void {
-    const { samples, seconds, waitSeconds, learningRate, logitScale } = figures;
+  step(
+    { step, meanLoss, totalSteps, decayed }: RunState,
+    { terms, ...result }: StepResult,
+    figures: StepFigures,
+  ): void {
+    const { samples, seconds, waitSeconds, secondsLeft, learningRate, logitScale } = figures;
+    const isPlanned = decayed !== undefined && totalSteps !== undefined;
     this.#metrics.write({
       step,
       ...result,
       ...(Object.keys(terms).length > 1 ? terms : {}),
       learningRate,
+      ...(isPlanned && { plannedSteps: totalSteps }),
       logitScale,
       samplesPerSecond: rounded(samples / seconds),
       dataWaitSeconds: rounded(waitSeconds),
       rssMB: Math.round(process.memoryUsage.rss() / 1e6),
     });
     for (const line of figures.news) this.message(line);
-    this.#progress.update({ step, loss: meanLoss!, samples, dataWaitSeconds: waitSeconds });
+    if (isPlanned) this.#progress.totalSteps = totalSteps;
+    this.#progress.update({
+      step,
+      loss: meanLoss!,
+      samples,
+      dataWaitSeconds: waitSeconds,
+      ...(secondsLeft !== undefined && { secondsLeft }),
+    });
   }
 
   validation({ metrics, message }: ValidationReport): void {
@@ -92,7 +102,6 @@ export class RunReport {
 /** Where another rank tells of the same run. */
 export const silentReport: Pick<RunReport, keyof RunReport> = {
   message: () => {},
-  totalSteps: 0,
   step: () => {},
   validation: () => {},
   pause: () => {},

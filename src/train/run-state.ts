@@ -8,9 +8,11 @@ const LOSS_STEPS = 50;
 
 /** What a checkpoint's `state.json` says beside the step. */
 export const runStateSchema = z.object({
-  /** Steps of the whole run, once they are settled. */
+  /** Steps of the whole run: settled, or of a run by minutes as planned, once they can be. */
   totalSteps: z.int().positive().optional(),
-  /** Seconds spent on the steps up to here. */
+  /** Of a run by minutes: the part of the learning rate's decay that is done, before the next step. */
+  decayed: z.number().min(0).max(1).optional(),
+  /** Seconds spent on the run up to here. */
   seconds: z.number().min(0).default(0),
   /** Pairs in a batch. */
   batchSize: z.int().min(2).optional(),

@@ -34,6 +34,8 @@ export class RunValidation {
   readonly #earlyStop: ResolvedTrainingOptions["earlyStop"];
   #best: Best | undefined;
   #lastTime = performance.now();
+  /** What the last one took. */
+  #lastSeconds: number | undefined;
 
   /** @param best that of a resumed run, so far */
   constructor(
@@ -60,10 +62,20 @@ export class RunValidation {
     return performance.now() - this.#lastTime >= 1000 * seconds;
   }
 
+  /**
+   * Seconds that the next one takes, as far as is known: as many as the last one; before there was one, what it
+   * takes to learn from as many pairs. There is less to compute, but pictures are not read ahead.
+   */
+  expectedSeconds(secondsAPair: number): number {
+    return this.#lastSeconds ?? this.#validation.size * secondsAPair;
+  }
+
   /** Measures a model with these weights. */
   async run(step: number, weights: ReadonlyMap<string, Float32Array>): Promise<ValidationReport> {
+    const began = performance.now();
     const figures = await this.#validation.run(weights);
     this.#lastTime = performance.now();
+    this.#lastSeconds = (this.#lastTime - began) / 1000;
     if (this.#earlyStop) {
       const { metric } = this.#earlyStop;
       this.#best = bestOf(metric, this.#best, { step, value: figures[metric] });

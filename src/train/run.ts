@@ -6,6 +6,7 @@ import { solo } from "../distributed/index.js";
 import { modelFiles, saveWeights } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
 import type { Lock } from "../util/lock.js";
+import { duration } from "../util/progress-line.js";
 import { Agreement, type RunView } from "./agreement.js";
 import { type BadBatch, BadLossError, BadLosses, faultOf } from "./bad-loss.js";
 import type { PreparedBatch } from "./batches.js";
@@ -19,7 +20,8 @@ import { RunReport, silentReport } from "./run-report.js";
 import type { RunStart } from "./run-start.js";
 import { meanLossAfter, type RunState } from "./run-state.js";
 import { isOver, type RunValidation } from "./run-validation.js";
-import { learningRateAt } from "./schedule.js";
+import { decayedLearningRateAt, learningRateAt } from "./schedule.js";
+import { planAfter } from "./time-plan.js";
 
 /** A run that was stopped by what can be mended: a full disk, data out of reach. It can be resumed. */
 export class StoppedRunError extends ClipsmithError {}
@@ -41,7 +43,7 @@ export interface RunOptions extends RunPartsOptions {
 export interface TrainResult {
   /** Steps taken since the run's start. */
   readonly steps: number;
-  /** Steps of the whole run; undefined if it was stopped before it had timed the first ones. */
+  /** Steps of the whole run; of a run by minutes that was stopped, as planned, or undefined before its first plan. */
   readonly totalSteps: number | undefined;
   /** Mean loss of the last steps; NaN if none was left to take. */
   readonly loss: number;
@@ -64,6 +66,8 @@ export class Run {
   readonly #report: Pick<RunReport, keyof RunReport>;
   readonly #clock: RunClock;
   readonly #ranks: Agreement;
+  /** What the last checkpoint took. */
+  #saveSeconds = 0;
 
   constructor(start: RunStart, parts: RunParts, options: RunOptions, lock: Lock | undefined) {
     const { training, warnings } = start;
@@ -82,7 +86,7 @@ export class Run {
     for (const warning of warnings) this.#report.message(warning);
     this.#checkpoints = new RunCheckpoints(out, clip, step, state.step, lock, leads);
     this.#badLosses = new BadLosses(out, training.onBadLoss, this.#checkpoints, leads);
-    this.#clock = new RunClock(state.seconds);
+    this.#clock = new RunClock(60 * training.minutes, state.seconds);
   }
 
   /** Takes the steps that are left, and makes the model if it was not stopped before. */
@@ -101,6 +105,7 @@ export class Run {
       }
       await this.#ranks.check(0, step.weights);
       let view = await this.#view();
+      this.#clock.begin();
       while (!view.isLast && !view.isStopped) {
         const { batch, names, position, waitSeconds } = await this.#nextBatch();
         const learningRate = this.#learningRate;
@@ -120,14 +125,16 @@ export class Run {
         state.step++;
         state.position = position;
         state.meanLoss = meanLossAfter(state, result.loss);
-        const seconds = this.#clock.step();
-        this.#settleLength();
+        const { seconds, sleptSeconds } = this.#clock.step();
+        if (sleptSeconds > 0) this.#slept(sleptSeconds);
+        this.#plan(validation);
         this.#report.step(state, result, {
           learningRate,
           logitScale,
           samples: this.#start.batchSize,
           seconds,
           waitSeconds,
+          secondsLeft: this.#secondsLeft,
           news: [...this.#parts.skipped.news(), ...batches.equalPictures.news()],
         });
         if (validation?.isDue(state.step, this.#isLast)) await this.#validate(validation);
@@ -156,8 +163,10 @@ export class Run {
     const isLast = this.#isLast;
     // A signal is looked at once before each step.
     const isStopped = !isLast && (this.#options.signal?.aborted ?? false);
-    const view = await this.#ranks.view({ isStopped, isLast, totalSteps: this.#state.totalSteps });
+    const { totalSteps, decayed } = this.#state;
+    const view = await this.#ranks.view({ isStopped, isLast, totalSteps, decayed });
     this.#state.totalSteps = view.totalSteps;
+    this.#state.decayed = view.decayed;
     return view;
   }
 
@@ -176,8 +185,11 @@ export class Run {
   /** That of the next step. */
   get #learningRate(): number {
     const { schedule, learningRate, warmupSteps, learningRateFloor: floor } = this.#start.training;
-    const { step, totalSteps = Number.POSITIVE_INFINITY } = this.#state;
-    return learningRateAt(step, { schedule, learningRate, warmupSteps, totalSteps, floor });
+    const { step, totalSteps, decayed } = this.#state;
+    const options = { schedule, learningRate, warmupSteps, floor };
+    return decayed === undefined
+      ? learningRateAt(step, { ...options, totalSteps: totalSteps! })
+      : decayedLearningRateAt(step, decayed, options);
   }
 
   /** The next step's batch, and how long it was waited for. */
@@ -218,30 +230,56 @@ export class Run {
     return Math.exp(logScale[0]!);
   }
 
-  /** Turns minutes into a number of steps, once their time can tell. */
-  #settleLength(): void {
+  /** Plans a run by minutes anew, after each step; other ranks are told before the next. */
+  #plan(validation: RunValidation | undefined): void {
     const state = this.#state;
-    if (state.totalSteps !== undefined || !this.#ranks.leads) return;
-    const totalSteps = this.#clock.totalSteps(state.step, this.#start.training.minutes);
-    if (totalSteps === undefined) return;
-    state.totalSteps = totalSteps;
-    this.#report.totalSteps = totalSteps;
+    const { step, totalSteps, decayed } = state;
+    if (decayed === undefined || !this.#ranks.leads) return;
+    const { warmupSteps } = this.#start.training;
+    const secondsAPair = this.#clock.secondsAStep / this.#start.batchSize;
+    const endSeconds = this.#saveSeconds + (validation?.expectedSeconds(secondsAPair) ?? 0);
+    const before = { totalSteps, decayed };
+    const plan = planAfter(step, before, this.#clock, { warmupSteps, endSeconds });
+    state.totalSteps = plan.totalSteps;
+    state.decayed = plan.decayed;
+    if (decayed === 0 && plan.decayed > 0 && step < warmupSteps) {
+      this.#report.message(
+        `Half of the time is over after ${step} of ${warmupSteps} steps of warm-up: the learning ` +
+          "rate falls before it has come to its height. Next time, take more --minutes or fewer --warmup-steps.",
+      );
+    }
   }
 
-  /** Validation is no training: neither minutes nor speed count it. */
+  /** Seconds left of a run by minutes. */
+  get #secondsLeft(): number | undefined {
+    const { decayed } = this.#state;
+    if (decayed === undefined) return undefined;
+    return this.#isLast ? 0 : Math.max(0, this.#clock.secondsLeft);
+  }
+
+  #slept(seconds: number): void {
+    this.#report.pause(1000 * seconds);
+    this.#report.message(
+      `Nothing was done for ${duration(seconds)}, as when a machine sleeps: this time does not count.`,
+    );
+  }
+
+  /** Validation takes part of the minutes, and is no part of the speed. */
   async #validate(validation: RunValidation): Promise<void> {
     const began = performance.now();
     const report = await validation.run(this.#state.step, this.#parts.step.averagedWeights);
     this.#state.best = validation.best;
     this.#report.validation(report);
     const took = performance.now() - began;
-    this.#clock.pause(took);
+    this.#clock.aside(took);
     this.#report.pause(took);
     if (report.isBest) await this.#save();
   }
 
   async #save(): Promise<void> {
+    const began = performance.now();
     await this.#checkpoints.save({ ...this.#state, seconds: this.#clock.secondsSpent });
+    this.#saveSeconds = (performance.now() - began) / 1000;
   }
 
   /** Saves the steps since the last checkpoint, if there are any. */

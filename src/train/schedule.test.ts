@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { learningRateAt, type ScheduleOptions } from "./schedule.js";
+import { decayedLearningRateAt, learningRateAt } from "./schedule.js";
 
 const near = (actual: number, expected: number) =>
   assert.ok(Math.abs(actual - expected) < 1e-12, `${actual}, expected ${expected}`);
-const of = (options: ScheduleOptions) => (step: number) => learningRateAt(step, options);
+const of = (options: Parameters<typeof learningRateAt>[1]) => (step: number) =>
+  learningRateAt(step, options);
 
 test("the warm-up is linear, the decay half a cosine down to the floor", () => {
   const at = of({ learningRate: 1, warmupSteps: 10, totalSteps: 110, floor: 0.2 });
@@ -60,4 +61,24 @@ test("a run that is all warm-up never divides by zero", () => {
   near(at(4), 1);
   near(at(5), 1);
   near(at(6), 0);
+});
+
+test("a decay by something else than steps follows the same curves", () => {
+  const options = { learningRate: 1, warmupSteps: 10, floor: 0.2 };
+  for (const schedule of ["cosine", "linear", "constant"] as const) {
+    for (const step of [0, 9, 10, 35, 60, 110]) {
+      const decayed = Math.max(0, (step - 10) / 100);
+      near(
+        decayedLearningRateAt(step, decayed, { ...options, schedule }),
+        learningRateAt(step, { ...options, schedule, totalSteps: 110 }),
+      );
+    }
+  }
+});
+
+test("a decay that begins in the warm-up is one of what that has reached", () => {
+  const options = { schedule: "linear", learningRate: 1, warmupSteps: 10 } as const;
+  near(decayedLearningRateAt(4, 0, options), 0.5);
+  near(decayedLearningRateAt(4, 0.2, options), 0.4);
+  near(decayedLearningRateAt(6, 1, options), 0);
 });

@@ -123,31 +123,6 @@ test("a resumed run keeps its own options", async () => {
   assert.deepEqual([result.steps, result.totalSteps], [6, 6]);
 });
 
-test("minutes become a number of steps, and the run ends", async () => {
-  const out = newFolder();
-  const training = { batchSize: 4, minutes: 0.05, learningRate: 1e-3, warmupSteps: 2 };
-  const result = await run(out, {}, { training });
-  assert.ok(result.finished);
-  assert.ok(result.totalSteps! >= 8 && result.steps === result.totalSteps);
-  assert.equal(metricsOf(out).length, result.steps);
-  assert.equal((await newest(out))?.step, result.steps);
-  // It is the end of the schedule, too.
-  assert.ok((metricsOf(out).at(-1)!.learningRate as number) < 1e-3);
-});
-
-test("a run by minutes that is stopped at once can be resumed", async () => {
-  const out = newFolder();
-  const training = { batchSize: 4, minutes: 0.005 };
-  const stopped = await run(out, {}, { training, signal: stopAfter(2) });
-  assert.deepEqual([stopped.steps, stopped.totalSteps, stopped.finished], [2, undefined, false]);
-  const resumed = await run(out, {}, { resume: true });
-  assert.ok(resumed.finished);
-  assert.deepEqual(
-    metricsOf(out).map(({ step }) => step),
-    Array.from({ length: resumed.steps }, (_, i) => i + 1),
-  );
-});
-
 test("a loss that is no number stops the run, and what was learnt before is kept", async () => {
   const out = newFolder();
   // The first steps throw all weights far away; checkpoints are written after every step.
