@@ -17,18 +17,20 @@ import { buildSync } from "esbuild";
 
 const require = createRequire(import.meta.url);
 
+/** Not `bin/tsc`: early versions of Node 20 start no modules without an extension. */
+const TSC = "lib/tsc.js";
+
 /** What the compiler knows of the last build: without it all types are checked anew. */
 const CACHE = ".cache/types.tsbuildinfo";
 
-/** Runs the command-line program `name` of the package `packageName`; throws if it fails. */
-function runTool(packageName, name, args) {
-  const manifest = require.resolve(`${packageName}/package.json`);
-  const bin = require(manifest).bin[name];
-  const { status } = spawnSync(process.execPath, [join(dirname(manifest), bin), ...args], {
-    stdio: "inherit",
-  });
+/** Runs a program of a package; throws if it fails. */
+function runTool(packageName, file, args) {
+  const program = join(dirname(require.resolve(`${packageName}/package.json`)), file);
+  const { status } = spawnSync(process.execPath, [program, ...args], { stdio: "inherit" });
   if (status !== 0) {
-    throw new Error(`${name} failed: see its messages above. The last build stays as it was.`);
+    throw new Error(
+      `${packageName} failed: see its messages above. The last build stays as it was.`,
+    );
   }
 }
 
@@ -40,7 +42,7 @@ function compileModules(folder) {
   try {
     if (existsSync(CACHE)) copyFileSync(CACHE, cache);
     const incremental = ["--incremental", "--tsBuildInfoFile", cache];
-    runTool("typescript", "tsc", ["--project", ".", "--outDir", folder, ...incremental]);
+    runTool("typescript", TSC, ["--project", ".", "--outDir", folder, ...incremental]);
     renameSync(cache, CACHE);
   } finally {
     rmSync(cache, { force: true });
@@ -58,7 +60,7 @@ function compileKernel(folder, name) {
   if (!existsSync(compiled)) {
     const fresh = `${compiled}.${randomUUID()}.wasm`;
     const flags = ["--runtime", "stub", "--enable", "simd", "--importMemory", "--noExportMemory"];
-    runTool("assemblyscript", "asc", [source, "--outFile", fresh, "-O3", ...flags]);
+    runTool("assemblyscript", "bin/asc.js", [source, "--outFile", fresh, "-O3", ...flags]);
     renameSync(fresh, compiled);
   }
   copyFileSync(compiled, join(folder, "src", `${name}.wasm`));
@@ -66,7 +68,7 @@ function compileKernel(folder, name) {
 
 function compilePages(folder) {
   const web = join(folder, "web");
-  runTool("typescript", "tsc", ["--project", "web"]);
+  runTool("typescript", TSC, ["--project", "web"]);
   const modules = readdirSync("web").filter((name) => /(?<!\.d)\.ts$/.test(name));
   const language = { format: "esm", target: "es2022" };
   buildSync({ entryPoints: modules.map((name) => `web/${name}`), outdir: web, ...language });
