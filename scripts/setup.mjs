@@ -3,9 +3,10 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { alone } from "./alone.mjs";
+import { build } from "./build.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-process.chdir(root);
+process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 
 const [major, minor] = process.versions.node.split(".").map(Number);
 if (major < 20 || (major === 20 && minor < 9)) {
@@ -13,9 +14,13 @@ if (major < 20 || (major === 20 && minor < 9)) {
   process.exit(1);
 }
 
-const stamp = "node_modules/.clipsmith-lock";
+const STAMP = "node_modules/.clipsmith-lock";
 const lock = createHash("sha256").update(readFileSync("package-lock.json")).digest("hex");
-if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
+const isInstalled = () => existsSync(STAMP) && readFileSync(STAMP, "utf8") === lock;
+
+function install() {
+  // Another process may have done it while this one waited.
+  if (isInstalled()) return;
   console.log("Installing packages (once) ...");
   // onnxruntime-node would otherwise download CUDA libraries; see the README for a GPU.
   const env = {
@@ -30,13 +35,17 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
     shell: process.platform === "win32",
   });
   if (npm.status !== 0) {
-    console.error(
+    throw new Error(
       "npm ci failed: see its message above. It needs to reach an npm registry once; run the command again to retry.",
     );
-    process.exit(npm.status ?? 1);
   }
-  writeFileSync(stamp, lock);
+  writeFileSync(STAMP, lock);
 }
-// It needs the packages, so it cannot be imported before.
-const { build } = await import("./build.mjs");
-build();
+
+try {
+  if (!isInstalled()) await alone(".cache/install.lock", install);
+  await build();
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}

@@ -1,4 +1,4 @@
-import type { MetricsRow } from "../dist/src/report/data.js";
+import type { MetricsRow } from "../src/report/data.js";
 import { words } from "./dom.js";
 import uPlot from "./uPlot.esm.js";
 

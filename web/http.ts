@@ -1,4 +1,4 @@
-import type { ApiError } from "../dist/src/server/api.js";
+import type { ApiError } from "../src/server/api.js";
 
 /**
  * The JSON that the server answers.

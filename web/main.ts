@@ -1,4 +1,4 @@
-import type { ApiInfo } from "../dist/src/server/api.js";
+import type { ApiInfo } from "../src/server/api.js";
 import { byId } from "./dom.js";
 import { messageOf, request } from "./http.js";
 import { startSearch } from "./search.js";

@@ -1,4 +1,4 @@
-import type { MetricsRow, ReportData, Retrievals } from "../dist/src/report/data.js";
+import type { MetricsRow, ReportData, Retrievals } from "../src/report/data.js";
 import { Chart, type ChartOptions } from "./chart.js";
 import { byId, make, words } from "./dom.js";
 import { figureTables, isShare } from "./figures.js";

@@ -1,4 +1,4 @@
-import type { ApiInfo, ApiMatch, ApiSearch } from "../dist/src/server/api.js";
+import type { ApiInfo, ApiMatch, ApiSearch } from "../src/server/api.js";
 import { byId, make } from "./dom.js";
 import { messageOf, request } from "./http.js";
 

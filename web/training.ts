@@ -1,4 +1,4 @@
-import type { ApiInfo, ApiMetrics, ApiTraining } from "../dist/src/server/api.js";
+import type { ApiInfo, ApiMetrics, ApiTraining } from "../src/server/api.js";
 import { lossChart } from "./chart.js";
 import { byId } from "./dom.js";
 import { figureTables } from "./figures.js";

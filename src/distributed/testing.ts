@@ -86,9 +86,9 @@ export function programOf<R>(url: string, name: string, ...parameters: readonly 
 }
 
 /** A run that takes this long hangs. */
-const MOST_MS = 60_000;
+const MOST_MS = 20 * 60_000;
 /** For what a run says at its end to arrive. */
-const LAST_WORDS_MS = 2000;
+const LAST_WORDS_MS = 10_000;
 
 /** What the ranks left behind. */
 export interface RanksEnded<R> {

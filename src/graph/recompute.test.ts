@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import * as ort from "onnxruntime-node";
 import { decodeModel, emit } from "../onnx/index.js";
 import { sessionOptions } from "../runtime/options.js";
+import * as ort from "../runtime/ort.js";
 import {
   add,
   cast,

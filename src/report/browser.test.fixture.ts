@@ -17,6 +17,7 @@ const screenshots = process.env.CLIPSMITH_SCREENSHOTS;
 export function launch(): Promise<Browser> {
   return chromium.launch({
     executablePath,
+    timeout: 10 * 60_000,
     args: [
       "--headless",
       "--no-sandbox",
@@ -38,7 +39,8 @@ export async function visit(
 ): Promise<void> {
   const context = await browser.newContext({ viewport: { width: 1180, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  // Longer is a hang, on any machine.
+  page.setDefaultTimeout(10 * 60_000);
   const problems: string[] = [];
   page.on("console", (message) => {
     if (message.type() === "error") problems.push(message.text());

@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
-import * as ort from "onnxruntime-node";
 import { ClipsmithError } from "../util/errors.js";
+import * as ort from "./ort.js";
 
 /** Where and how graphs run. */
 export interface RuntimeOptions {

@@ -1,8 +1,8 @@
-import * as ort from "onnxruntime-node";
 import { type Data, type DType, dtypes, formatShape, type Graph } from "../graph/index.js";
 import { emit } from "../onnx/index.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { type RuntimeOptions, sessionOptions } from "./options.js";
+import * as ort from "./ort.js";
 
 /** Values by name. */
 export type Feeds = Readonly<Record<string, Data>>;

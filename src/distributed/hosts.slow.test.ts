@@ -171,13 +171,13 @@ eachMpi(
       if (communicator.rank === 0) {
         execFileSync("ip", "link set near down".split(" "));
         // Ranks end without it, but Open MPI's mpirun waits for its daemon on the other host.
-        const args = ["-c", "sleep 5; ip link set near up"];
+        const args = ["-c", "sleep 10; ip link set near up"];
         spawn("sh", args, { detached: true, stdio: "ignore" }).unref();
       }
       await communicator.barrier();
       await communicator.barrier();
     };
-    const options = { ...onTwoHosts(mpirun.family), waitLimitSeconds: 1 };
+    const options = { ...onTwoHosts(mpirun.family), waitLimitSeconds: 5 };
     const { code, stderr } = await runRanks(mpirun, 4, cut, options);
     assert.notEqual(code, 0);
     const missing = /rank (\d) of 4 \(host (\S+), .* has not reached operation .* does not answer/g;

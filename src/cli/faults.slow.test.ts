@@ -18,7 +18,7 @@ import {
   untilStep,
 } from "./testing.js";
 
-const STEPS = 60;
+const STEPS = 150;
 
 let folder: string;
 let collection: string;
@@ -60,7 +60,8 @@ function assertSameAsWhole(run: string): void {
 async function stoppedRun(name: string): Promise<{ run: string; checkpoints: string }> {
   const run = join(folder, name);
   const running = start(["train", collection, "--out", run, ...settings]);
-  await untilStep(running, run, STEPS / 3);
+  // Early, so that the run has not ended before the signal reaches it.
+  await untilStep(running, run, 20);
   running.child.kill("SIGINT");
   const { code, stderr } = await running.ended;
   assert.equal(code, 0, stderr);

@@ -120,7 +120,7 @@ eachMpi("operations go on while the program is busy", [2], async (mpirun) => {
         if (communicator.rank === 0) {
           // This thread does nothing else until the other rank has all its sums.
           const clock = new Int32Array(new SharedArrayBuffer(4));
-          for (let i = 0; i < 1000 && !existsSync(file); i++) Atomics.wait(clock, 0, 0, 10);
+          for (let i = 0; i < 60_000 && !existsSync(file); i++) Atomics.wait(clock, 0, 0, 10);
         } else {
           await Promise.all(all);
           writeFileSync(file, "");

@@ -62,7 +62,7 @@ eachMpi(
 
     const stopped: Fault = { rank: 2, step: 4, signal: "SIGSTOP" };
     const program = callOf("trainTars", tars, out, { resume: true, fault: stopped });
-    const second = await runRanks(mpirun, 4, program, { waitLimitSeconds: 6 });
+    const second = await runRanks(mpirun, 4, program, { waitLimitSeconds: 20 });
     assert.notEqual(second.code, 0);
     assert.match(
       second.stderr,

@@ -22,7 +22,7 @@ const examples = pages.flatMap((page) =>
   })),
 );
 
-const tsc = join(root, "node_modules/typescript/bin/tsc");
+const tsc = join(root, "node_modules/typescript/lib/tsc.js");
 const compilerOptions =
   "--ignoreConfig --strict --skipLibCheck --module nodenext --target es2022 --types node".split(
     " ",
