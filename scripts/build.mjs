@@ -51,7 +51,8 @@ function sourcesKey() {
       .map((file) => join(folder, file)),
   );
   const settings = ["tsconfig.json", "package.json", "package-lock.json"];
-  for (const file of [...inputs, ...settings, "scripts/build.mjs", "scripts/compile.mjs"]) {
+  const scripts = ["build", "compile", "bundle"].map((name) => `scripts/${name}.mjs`);
+  for (const file of [...inputs, ...settings, ...scripts]) {
     const content = readFileSync(file);
     hash.update(`${file}\0${content.length}\0`).update(content);
   }

@@ -14,6 +14,7 @@ import {
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { buildSync } from "esbuild";
+import { bundlePackages } from "./bundle.mjs";
 
 const require = createRequire(import.meta.url);
 
@@ -91,6 +92,7 @@ export function compile(folder) {
     compileKernel(folder, name);
   }
   compilePages(folder);
+  bundlePackages(folder);
   // npm makes a package's programs executable when it links them, and not again.
   chmodSync(join(folder, "src/cli/main.js"), 0o755);
 }

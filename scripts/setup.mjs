@@ -23,12 +23,7 @@ function install() {
   if (isInstalled()) return;
   console.log("Installing packages (once) ...");
   // onnxruntime-node would otherwise download CUDA libraries; see the README for a GPU.
-  const env = {
-    ONNXRUNTIME_NODE_INSTALL: "skip",
-    // The same for the older one that a dependency of LanceDB brings.
-    ONNXRUNTIME_NODE_INSTALL_CUDA: "skip",
-    ...process.env,
-  };
+  const env = { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env };
   const npm = spawnSync("npm", ["ci", "--loglevel=error"], {
     env,
     stdio: "inherit",

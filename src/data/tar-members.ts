@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
-import { type Extract, extract } from "tar-stream";
 import type { ByteFile } from "./byte-file.js";
+import { type Extract, extract } from "./tar-stream.js";
 
 /** A file in a tar: its header, and a stream of what it holds. */
 export type Member = Extract extends AsyncIterable<infer Member> ? Member : never;

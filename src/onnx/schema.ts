@@ -1,4 +1,4 @@
-import protobuf from "protobufjs";
+import protobuf from "../util/protobuf.js";
 
 /** The part of ONNX's protobuf schema that Clipsmith writes. Field numbers are the standard's. */
 const { root } = protobuf.parse(

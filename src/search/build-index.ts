@@ -1,12 +1,24 @@
 import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { type Connection, connect, Index, type Table } from "@lancedb/lancedb";
-import { Binary, Field, FixedSizeList, Float32, Int32, List, Schema, Utf8 } from "apache-arrow";
 import type { Sample, Skipped } from "../data/sample.js";
 import type { Embedded } from "../embed/index.js";
 import type { Embedder } from "../model/embedder.js";
 import { ClipsmithError } from "../util/errors.js";
 import { checkReplaceable, pathsOf, swapIn, TABLE } from "./index-folder.js";
+import {
+  Binary,
+  type Connection,
+  connect,
+  Field,
+  FixedSizeList,
+  Float32,
+  Index,
+  Int32,
+  List,
+  Schema,
+  type Table,
+  Utf8,
+} from "./lancedb.js";
 import { PictureIndex } from "./picture-index.js";
 
 /** Pictures embedded at once. */

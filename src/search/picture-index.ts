@@ -1,9 +1,15 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Connection, connect, type Table, type VectorQuery } from "@lancedb/lancedb";
-import type { FixedSizeList, Schema } from "apache-arrow";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { pathsOf, TABLE } from "./index-folder.js";
+import {
+  type Connection,
+  connect,
+  type FixedSizeList,
+  type Schema,
+  type Table,
+  type VectorQuery,
+} from "./lancedb.js";
 
 /** A picture found by a search. */
 export interface Match {

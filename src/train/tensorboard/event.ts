@@ -1,4 +1,4 @@
-import protobuf from "protobufjs";
+import protobuf from "../../util/protobuf.js";
 
 /** The part of TensorFlow's event.proto and summary.proto that Clipsmith writes. Field numbers are theirs. */
 const { root } = protobuf.parse(
