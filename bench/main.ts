@@ -5,6 +5,7 @@ import { benchData } from "./data.js";
 import { benchDistributed } from "./distributed.js";
 import { benchEpoch } from "./epoch.js";
 import { benchFaults } from "./faults.js";
+import { benchInstall } from "./install.js";
 import { benchMinutes } from "./minutes.js";
 import { benchObjectives } from "./objectives.js";
 import { benchOptimizer } from "./optimizer.js";
@@ -27,6 +28,7 @@ const benchmarks: Record<string, (options: readonly string[]) => Promise<object>
   tiles: benchTiles,
   distributed: benchDistributed,
   provider: benchProvider,
+  install: benchInstall,
 };
 
 const name = process.argv[2] ?? "";
