@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Model } from "../src/model/index.js";
 import { type IndexBatch, type PictureIndex, writeIndex } from "../src/search/index.js";
 import { type NewestModel, newestModel } from "../src/train/index.js";
+import { counted } from "../src/util/counted.js";
 import type { LivePage } from "./live-page.js";
 import { say } from "./say.js";
 import { measureUnseenStyle, type UnseenStyle } from "./unseen-style.js";
@@ -60,7 +61,7 @@ async function showCheckpoint(
   const { textToImage, embeddings } = await measureUnseenStyle(model, unseenStyle);
   const own = join(folder, String(checkpoint.step));
   const index = await indexOf(unseenStyle, embeddings, model.width, own);
-  const trained = `${shortNumber(checkpoint.seconds / 60)} of ${shortNumber(minutes)} minutes`;
+  const trained = `${shortNumber(checkpoint.seconds / 60)} of ${counted(minutes, "minute")}`;
   const recall = `${(100 * textToImage.r10).toFixed(1)} %`;
   const found = `Trained for ${trained}: in a style never seen, text to image R@10 is ${recall}.`;
   const note = `${found} The model gets better as it trains.`;

@@ -131,6 +131,7 @@ async function main(): Promise<void> {
     },
   });
   const unseenStyle = await readUnseenStyle(emoji);
+  let note: string | undefined;
   try {
     if (!retrain && hasModel(run)) {
       console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
@@ -142,10 +143,11 @@ async function main(): Promise<void> {
         await page?.close();
         return;
       }
+      note = "The training has ended. This is the whole model, with all drawings.";
     }
     const model = await Model.load(run);
     const index = await indexAll(run, emoji, unseenStyle, model);
-    const url = await page?.show({ model, index });
+    const url = await page?.show({ model, index, ...(note && { note }) });
     await measure(run, emoji, unseenStyle, model);
     if (url !== undefined) {
       say(`Search them at ${url} (Ctrl+C ends)`);
