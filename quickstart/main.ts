@@ -1,28 +1,29 @@
 /**
- * `npm start`: trains a model on emoji of some makers, measures it on another's and on words it was
- * not taught, and serves a page to search them. `npm start -- --help` lists the options.
+ * `npm start`: trains a model on emoji of some makers, serves a page to search them while the model gets
+ * better, and measures it on another maker's and on words it was not taught. `npm start -- --help` lists
+ * the options.
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { writeReport } from "../src/cli/report.js";
+import { port } from "../src/cli/arguments.js";
 import { cliFiles } from "../src/cli/run-folder.js";
 import type { Sample } from "../src/data/index.js";
 import { formatRetrieval, type RetrievalResult, retrieval } from "../src/eval/index.js";
 import { type Embedder, Model, modelFiles } from "../src/model/index.js";
-import { buildIndex } from "../src/search/index.js";
-import { serve } from "../src/server/index.js";
-import { runFiles, train } from "../src/train/index.js";
+import { buildIndex, type PictureIndex } from "../src/search/index.js";
+import { runFiles } from "../src/train/index.js";
 import { ClipsmithError } from "../src/util/errors.js";
-import {
-  prepareEmoji,
-  readHeldOutWording,
-  readTraining,
-  readTrainingSamples,
-  readUnseenStyle,
-} from "./emoji.js";
+import { prepareEmoji, readHeldOutWording, readTraining, readUnseenStyle } from "./emoji.js";
+import { followRun } from "./follow.js";
+import { LivePage } from "./live-page.js";
 import { pixelBaseline } from "./pixels.js";
-import { type Recipe, recipe } from "./recipe.js";
+import { recipe } from "./recipe.js";
+import { say } from "./say.js";
+import type { TrainingTask } from "./train.js";
+import { runTraining } from "./training-process.js";
+import { measureUnseenStyle, type UnseenStyle } from "./unseen-style.js";
 
 interface Options {
   readonly once?: true;
@@ -31,7 +32,7 @@ interface Options {
   readonly port: number;
 }
 
-const METRICS = "metrics.json";
+const DEFAULT_MINUTES = 5;
 
 function positive(text: string): number {
   const value = Number(text);
@@ -42,63 +43,29 @@ function positive(text: string): number {
 function parseArguments(): Options {
   return new Command("npm start --")
     .description("Train a CLIP on emoji, measure it, and search them on a page.")
-    .option("--once", "end after the figures instead of serving the page")
-    .option("--minutes <n>", "how long to train", positive, 5)
+    .option("--once", "serve no page, and end after the figures")
+    .option("--minutes <n>", "how long to train", positive, DEFAULT_MINUTES)
     .option("--retrain", "train again, even if a trained model is there")
-    .option("--port <n>", "where the page listens", positive, 7860)
+    .option("--port <n>", "where the page listens, 0 for any free port", port, 7860)
     .parse()
     .opts<Options>();
 }
 
-async function exists(path: string): Promise<boolean> {
-  return readFile(path).then(
-    () => true,
-    () => false,
-  );
-}
+const hasModel = (run: string) => existsSync(join(run, modelFiles.weights));
 
-/** Trains into `run`, unless that was done before; a run that was killed goes on. */
-async function trainOnce(
+/** Trains while the page follows, or goes on; false if it was stopped. */
+async function trainRun(
   run: string,
   emoji: string,
-  { vendors: _, ...newRun }: Recipe,
   { minutes, retrain }: Options,
-): Promise<void> {
-  if (!retrain && (await exists(join(run, modelFiles.weights)))) {
-    console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
-    return;
-  }
-  const samples = await readTrainingSamples(emoji);
-  const drawings = new Set(samples.map(({ picture }) => picture)).size;
-  const resume = !retrain && (await exists(join(run, runFiles.training)));
-  console.log(
-    `${resume ? "Going on training" : "Training"} on ${drawings} pictures for about ` +
-      `${minutes} ${minutes === 1 ? "minute" : "minutes"} ...`,
-  );
-  const result = await train({
-    ...newRun,
-    out: run,
-    samples,
-    resume,
-    overwrite: retrain === true,
-  });
-  console.log(
-    `${result.steps} steps, loss ${result.loss.toFixed(3)}, ` +
-      `${result.samplesPerSecond.toFixed(0)} pairs/s`,
-  );
-  const report = join(run, cliFiles.report);
-  await writeReport(run, report, {}, join(emoji, "unseen-style.jsonl"));
-  console.log(`${report} shows how it got on, and what it finds in the style never seen.\n`);
-}
-
-/** Names against drawings in a style that was not trained on, one to one. */
-async function measureUnseenStyle(model: Embedder, emoji: string): Promise<RetrievalResult> {
-  const { pictures, names } = await readUnseenStyle(emoji);
-  return retrieval({
-    texts: await model.embedTexts(names),
-    pictures: (await model.embedPictures(pictures)).embeddings,
-    width: model.width,
-    positives: (name) => [name],
+  unseenStyle: UnseenStyle,
+  page: LivePage | undefined,
+): Promise<boolean> {
+  const files = [runFiles.training, modelFiles.config];
+  const resume = !retrain && files.every((file) => existsSync(join(run, file)));
+  const task: TrainingTask = { run, emoji, minutes, resume };
+  return runTraining(new URL("./train.js", import.meta.url), task, async (isOver) => {
+    if (page !== undefined) await followRun({ run, minutes, unseenStyle }, page, isOver);
   });
 }
 
@@ -113,10 +80,15 @@ async function measureUnseenWording(model: Embedder, emoji: string): Promise<Ret
   });
 }
 
-async function measure(run: string, emoji: string, model: Embedder): Promise<void> {
-  const unseenStyle = await measureUnseenStyle(model, emoji);
+async function measure(
+  run: string,
+  emoji: string,
+  drawings: UnseenStyle,
+  model: Embedder,
+): Promise<void> {
+  const { embeddings: _, ...unseenStyle } = await measureUnseenStyle(model, drawings);
   const unseenWording = await measureUnseenWording(model, emoji);
-  const pixels = await pixelBaseline(await readTraining(emoji), await readUnseenStyle(emoji));
+  const pixels = await pixelBaseline(await readTraining(emoji), drawings);
   console.log(
     `A style never seen: ${unseenStyle.pictures} drawings by OpenMoji, by name\n` +
       `${formatRetrieval(unseenStyle, { pixels })}\n\n` +
@@ -124,48 +96,69 @@ async function measure(run: string, emoji: string, model: Embedder): Promise<voi
       `${formatRetrieval(unseenWording)}\n`,
   );
   const figures = { unseenStyle, unseenWording, baselines: { pixels } };
-  await writeFile(join(run, METRICS), `${JSON.stringify(figures, undefined, 2)}\n`);
-  console.log(`These figures are in ${join(run, METRICS)}.\n`);
+  await writeFile(join(run, cliFiles.metrics), `${JSON.stringify(figures, undefined, 2)}\n`);
+  console.log(`These figures are in ${join(run, cliFiles.metrics)}.\n`);
 }
 
-async function indexAll(run: string, emoji: string, model: Embedder) {
-  const training = await readTraining(emoji);
-  const unseen = await readUnseenStyle(emoji);
-  const samples = [training, unseen].flatMap(({ pictures, names }) =>
+/** Those of the style never seen come first, as in the indexes before the end: an id means the same picture. */
+async function indexAll(
+  run: string,
+  emoji: string,
+  unseenStyle: UnseenStyle,
+  model: Embedder,
+): Promise<PictureIndex> {
+  const samples = [unseenStyle, await readTraining(emoji)].flatMap(({ pictures, names }) =>
     pictures.map((picture, i): Sample => ({ picture, captions: [names[i]!] })),
   );
-  const { index } = await buildIndex(join(run, "index"), model, samples);
-  return index;
+  return (await buildIndex(join(run, cliFiles.index), model, samples)).index;
+}
+
+function commandFor(minutes: number): string {
+  return minutes === DEFAULT_MINUTES ? "npm start" : `npm start -- --minutes ${minutes}`;
 }
 
 async function main(): Promise<void> {
   const options = parseArguments();
-  const run = join("runs", options.minutes === 5 ? "emoji" : `emoji-${options.minutes}min`);
-  const chosen = recipe(options.minutes);
-  const emoji = join(".cache", `emoji-${chosen.vendors.length}`);
+  const { minutes, once, retrain } = options;
+  const run = join("runs", minutes === DEFAULT_MINUTES ? "emoji" : `emoji-${minutes}min`);
+  const page = once ? undefined : await LivePage.of(run, options.port);
+  const { vendors } = recipe(minutes);
+  const emoji = join(".cache", `emoji-${vendors.length}`);
   await prepareEmoji(emoji, {
-    vendors: chosen.vendors,
+    vendors,
     onProgress: (done, total) => {
       if (done % 1000 === 0 || done === total) console.log(`Drawing emoji: ${done} of ${total}`);
     },
   });
-  await trainOnce(run, emoji, chosen, options);
-  const model = await Model.load(run);
-  await measure(run, emoji, model);
-  const index = await indexAll(run, emoji, model);
-  if (options.once) {
-    await index.close();
+  const unseenStyle = await readUnseenStyle(emoji);
+  let note: string | undefined;
+  try {
+    if (!retrain && hasModel(run)) {
+      console.log(`Using the model in ${run}; train again by: npm start -- --retrain\n`);
+    } else {
+      const isWhole = await trainRun(run, emoji, options, unseenStyle, page).finally(() => {
+        if (!hasModel(run)) console.log(`Go on with it by: ${commandFor(minutes)}`);
+      });
+      if (!isWhole) {
+        await page?.close();
+        return;
+      }
+      note = "The training has ended. This is the whole model, with all drawings.";
+    }
+    const model = await Model.load(run);
+    const index = await indexAll(run, emoji, unseenStyle, model);
+    const url = await page?.show({ model, index, ...(note && { note }) });
+    await measure(run, emoji, unseenStyle, model);
+    if (url !== undefined) {
+      say(`Search them at ${url} (Ctrl+C ends)`);
+      return;
+    }
+    index.close();
     await model.release();
-    return;
+  } catch (error) {
+    await page?.close();
+    throw error;
   }
-  const { url } = await serve({
-    embedder: model,
-    index,
-    title: "Emoji",
-    run,
-    port: options.port,
-  });
-  console.log(`Search them at ${url} (Ctrl+C ends)`);
 }
 
 try {

@@ -1,5 +1,6 @@
-import type { ApiInfo } from "../src/server/api.js";
+import type { ApiInfo, ApiVersion } from "../src/server/api.js";
 import { byId } from "./dom.js";
+import { whileLookedAt } from "./follow.js";
 import { messageOf, request } from "./http.js";
 import { startSearch } from "./search.js";
 import { startTraining } from "./training.js";
@@ -10,6 +11,14 @@ const tabs = ["search", "training"].map((name) => ({
   panel: byId(name),
 }));
 
+function describe({ title, count, note = "" }: ApiInfo): void {
+  document.title = title;
+  byId("title").textContent = title;
+  byId("count").textContent =
+    `${count.toLocaleString("en")} ${count === 1 ? "picture" : "pictures"}`;
+  byId("note").textContent = note;
+}
+
 async function start(): Promise<void> {
   let info: ApiInfo;
   try {
@@ -19,10 +28,7 @@ async function start(): Promise<void> {
     byId("status").classList.add("error");
     return;
   }
-  document.title = info.title;
-  byId("title").textContent = info.title;
-  const pictures = info.count === 1 ? "picture" : "pictures";
-  byId("count").textContent = `${info.count.toLocaleString("en")} ${pictures}`;
+  describe(info);
   const training = startTraining(info);
 
   const show = (shown: string) => {
@@ -50,8 +56,25 @@ async function start(): Promise<void> {
   }
   const showHash = () => show(location.hash === "#training" ? "training" : "search");
   addEventListener("popstate", showHash);
-  startSearch(info, () => show("search"));
+  const search = startSearch(info, () => show("search"));
   showHash();
+
+  let isReached = true;
+  whileLookedAt(async () => {
+    try {
+      const { version } = await request<ApiVersion>("api/version");
+      if (version !== info.version) {
+        info = await request<ApiInfo>("api/info");
+        search.refresh(info);
+        training.refresh();
+      } else if (isReached) return;
+      describe(info);
+      isReached = true;
+    } catch (error) {
+      isReached = false;
+      byId("note").textContent = messageOf(error);
+    }
+  });
 }
 
 void start();

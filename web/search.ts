@@ -19,8 +19,11 @@ const status = byId("status");
 const grid = byId("grid");
 const more = byId<HTMLButtonElement>("more");
 
-/** Makes the search tab live; `reveal` brings it to the front. */
-export function startSearch(info: ApiInfo, reveal: () => void): void {
+/**
+ * Makes the search tab live; `reveal` brings it to the front. `refresh` searches again in place, by what
+ * the server has now.
+ */
+export function startSearch(info: ApiInfo, reveal: () => void): { refresh(info: ApiInfo): void } {
   let query: Query = { kind: "none" };
   let limit = PAGE;
   let running = new AbortController();
@@ -61,13 +64,18 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     query = next;
     limit = wanted;
     clearTimeout(typing);
+    showQuery();
+    more.hidden = true;
+    await showFound();
+  }
+
+  /** Shows what the query finds. */
+  async function showFound(): Promise<void> {
     running.abort();
     running = new AbortController();
     const { signal } = running;
-    showQuery();
-    more.hidden = true;
     if (query.kind === "none") {
-      grid.replaceChildren(...info.pictures.map((id) => tile(id, `Picture ${id + 1}`)));
+      showTiles(info.pictures.map((id) => tile(id, `Picture ${id + 1}`)));
       grid.ariaBusy = "false";
       say(
         info.pictures.length === 0
@@ -81,7 +89,7 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     try {
       const { matches, gone } = await request<ApiSearch>(...requestOf(query, limit, signal));
       const tiles = matches.map((match) => tile(match.id, match.captions[0] ?? match.name, match));
-      grid.replaceChildren(...tiles);
+      showTiles(tiles);
       more.hidden = matches.length < limit || limit >= Math.min(MOST, info.count);
       const pictures = matches.length === 1 ? "1 picture" : `${matches.length} pictures`;
       const found =
@@ -93,6 +101,15 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
       say(messageOf(error), true);
     }
     if (!signal.aborted) grid.ariaBusy = "false";
+  }
+
+  /** Who is at a picture stays at it, if it is still among them. */
+  function showTiles(tiles: readonly HTMLLIElement[]): void {
+    const at = document.activeElement?.closest("li")?.dataset.id;
+    grid.replaceChildren(...tiles);
+    if (at === undefined) return;
+    const same = tiles.find(({ dataset }) => dataset.id === at);
+    same?.querySelector("button")?.focus({ preventScroll: true });
   }
 
   /** A search the back button returns from. */
@@ -136,7 +153,9 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
       button.ariaLabel = `${caption}, score ${score}. Find pictures like it`;
     }
     button.addEventListener("click", () => go({ kind: "indexed", id, name: match ? caption : "" }));
-    return make("li", {}, button);
+    const item = make("li", {}, button);
+    item.dataset.id = String(id);
+    return item;
   }
 
   function searchAddress(): void {
@@ -197,18 +216,32 @@ export function startSearch(info: ApiInfo, reveal: () => void): void {
     searchByFile(event.dataTransfer.files[0]);
   });
 
-  for (const example of info.examples) {
-    const chip = make("button", { className: "chip" }, example);
-    chip.type = "button";
-    chip.addEventListener("click", () => go({ kind: "text", text: example }));
-    byId("examples").append(chip);
+  function showExamples(): void {
+    const chips = info.examples.map((example) => {
+      const chip = make("button", { className: "chip" }, example);
+      chip.type = "button";
+      chip.addEventListener("click", () => go({ kind: "text", text: example }));
+      return chip;
+    });
+    byId("examples").replaceChildren(...chips);
   }
+
   addEventListener("popstate", ({ state }) => {
     const known = visited.get(String(state));
     if (known === undefined) searchAddress();
     else void search(known);
   });
+  showExamples();
   searchAddress();
+
+  return {
+    refresh(now) {
+      const isOther = now.examples.join("\n") !== info.examples.join("\n");
+      info = now;
+      if (isOther) showExamples();
+      void showFound();
+    },
+  };
 }
 
 function goneSentence(gone: number): string {

@@ -15,7 +15,7 @@ const problem = byId("train-error");
 const output = byId("job-output");
 
 /** Makes the training tab live; it asks the server for news while it is shown. */
-export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
+export function startTraining(info: ApiInfo): { show(): void; hide(): void; refresh(): void } {
   const modelChart = lossChart(byId("model-chart"));
   const jobChart = lossChart(byId("job-chart"));
   let poll = 0;
@@ -96,6 +96,10 @@ export function startTraining(info: ApiInfo): { show(): void; hide(): void } {
     hide() {
       shown = false;
       clearTimeout(poll);
+    },
+    /** Shows how far this model is by now. */
+    refresh() {
+      if (shown) void showModel();
     },
   };
 }

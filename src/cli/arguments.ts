@@ -1,5 +1,6 @@
 import { availableParallelism, cpus } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
+import type { ColumnOptions } from "../data/columns.js";
 import { place } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { messageOf } from "../util/errors.js";
@@ -56,6 +57,27 @@ export function withRuntimeOptions(command: Command): Command {
   return command
     .option("--threads <n>", "threads of one operator; default: all processors", threads)
     .option("--provider <name>", "what computes: cpu, cuda, webgpu, coreml or dml; default: cpu");
+}
+
+/** Adds the options that name a collection's columns. */
+export function withColumnOptions(command: Command): Command {
+  return command
+    .option(
+      "--picture-column <name>",
+      "the column of pictures in a list or a Parquet file; default: whichever has a usual name",
+    )
+    .option(
+      "--caption-column <name>",
+      "the column of captions; default: whichever has a usual name",
+    );
+}
+
+/** The columns that are named among a command's options. */
+export function columnsOf({ pictureColumn, captionColumn }: ColumnOptions): ColumnOptions {
+  return {
+    ...(pictureColumn !== undefined && { pictureColumn }),
+    ...(captionColumn !== undefined && { captionColumn }),
+  };
 }
 
 /**

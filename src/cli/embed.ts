@@ -1,17 +1,25 @@
 import { Command, InvalidArgumentError } from "commander";
+import type { ColumnOptions } from "../data/columns.js";
 import { place } from "../distributed/index.js";
 import type { EmbedOptionsInput, Part } from "../embed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { counted } from "../util/counted.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, count, number, withRuntimeOptions } from "./arguments.js";
+import {
+  checkRuntime,
+  columnsOf,
+  count,
+  number,
+  withColumnOptions,
+  withRuntimeOptions,
+} from "./arguments.js";
 import { EmbeddingProgress } from "./embedding-progress.js";
 import { openSources } from "./open-collections.js";
 import { print, skippedSummary } from "./print.js";
 import { openModel, withoutQuery } from "./run-folder.js";
 import { stopOnSignals } from "./signals.js";
 
-interface EmbedFlags extends EmbedOptionsInput, RuntimeOptions {
+interface EmbedFlags extends EmbedOptionsInput, RuntimeOptions, ColumnOptions {
   readonly out: string;
   readonly shard?: Part;
 }
@@ -66,7 +74,7 @@ Examples:
   mpirun -n 4 clipsmith embed runs/photos "shards/{00000..00099}.tar" --out embeddings
   clipsmith index runs/photos embeddings`,
     );
-  return withRuntimeOptions(command).action(embedRun);
+  return withRuntimeOptions(withColumnOptions(command)).action(embedRun);
 }
 
 async function embedRun(
@@ -74,7 +82,7 @@ async function embedRun(
   collections: readonly string[],
   flags: EmbedFlags,
 ): Promise<void> {
-  const { out, shard, threads, provider, ...options } = flags;
+  const { out, shard, threads, provider, pictureColumn, captionColumn, ...options } = flags;
   const runtime = await checkRuntime(flags);
   const part = shard ?? partFrom(process.env);
   const { embed } = await import("../embed/index.js");
@@ -84,7 +92,7 @@ async function embedRun(
   const model = await openModel(run, runtime);
   let progress: EmbeddingProgress | undefined;
   try {
-    const sources = await openSources(collections);
+    const sources = await openSources(collections, columnsOf({ pictureColumn, captionColumn }));
     const result = await embed({
       ...options,
       model,

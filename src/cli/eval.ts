@@ -1,13 +1,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
+import type { ColumnOptions } from "../data/columns.js";
 import type { RetrievalResult } from "../eval/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
-import { checkRuntime, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, columnsOf, withColumnOptions, withRuntimeOptions } from "./arguments.js";
 import { print, skippedLines, warn } from "./print.js";
 import { cliFiles, collectionName, openModel, writeJson } from "./run-folder.js";
 
-interface EvalFlags extends RuntimeOptions {
+interface EvalFlags extends RuntimeOptions, ColumnOptions {
   readonly name?: string;
   readonly json?: boolean;
 }
@@ -25,7 +26,7 @@ export function evalCommand(): Command {
     .option("--name <name>", "what to call the figures; default: the collection's name")
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  clipsmith eval runs/photos holiday-photos");
-  return withRuntimeOptions(command).action(evaluateRun);
+  return withRuntimeOptions(withColumnOptions(command)).action(evaluateRun);
 }
 
 async function evaluateRun(run: string, collection: string, flags: EvalFlags): Promise<void> {
@@ -36,7 +37,7 @@ async function evaluateRun(run: string, collection: string, flags: EvalFlags): P
   ]);
   const model = await openModel(run, runtime);
   try {
-    const { samples, skipped, notes } = await readCollection(collection);
+    const { samples, skipped, notes } = await readCollection(collection, columnsOf(flags));
     warn(...notes);
     const { skipped: unreadable, ...figures } = await evaluate(model, samples);
     warn(...skippedLines([...skipped, ...unreadable]));

@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { Command } from "commander";
+import type { ColumnOptions } from "../data/columns.js";
 import type { Model } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import type { IndexBatch } from "../search/index.js";
 import { counted } from "../util/counted.js";
 import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
-import { checkRuntime, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, columnsOf, withColumnOptions, withRuntimeOptions } from "./arguments.js";
 import { EmbeddingProgress } from "./embedding-progress.js";
 import { print, skippedLines, warn } from "./print.js";
 import {
@@ -40,13 +41,13 @@ Examples:
   clipsmith index runs/photos photos
   clipsmith index runs/photos embeddings`,
     );
-  return withRuntimeOptions(command).action(indexRun);
+  return withRuntimeOptions(withColumnOptions(command)).action(indexRun);
 }
 
 async function indexRun(
   run: string,
   named: readonly string[],
-  flags: RuntimeOptions,
+  flags: RuntimeOptions & ColumnOptions,
 ): Promise<void> {
   const runtime = await checkRuntime(flags);
   const known = readCollections(run);
@@ -61,7 +62,12 @@ async function indexRun(
     }
     const { writeIndex } = await import("../search/index.js");
     const contents: Content[] = [];
-    for (const spec of collections) contents.push(await openContent(spec, model));
+    for (const [i, spec] of collections.entries()) {
+      const columns = columnsOf(
+        named.length > 0 ? flags : { ...remembered[i], ...columnsOf(flags) },
+      );
+      contents.push(await openContent(spec, model, columns));
+    }
     const totals = contents.map(({ pictures }) => pictures);
     const total = totals.reduce(
       (sum, n) => (sum === undefined || n === undefined ? undefined : sum + n),
@@ -92,7 +98,7 @@ interface Content {
   read(): AsyncIterable<IndexBatch>;
 }
 
-async function openContent(spec: string, model: Model): Promise<Content> {
+async function openContent(spec: string, model: Model, columns: ColumnOptions): Promise<Content> {
   const [{ inMemory, openSource }, embed] = await Promise.all([
     import("../data/index.js"),
     import("../embed/index.js"),
@@ -101,12 +107,12 @@ async function openContent(spec: string, model: Model): Promise<Content> {
     const embeddings = await embed.openEmbeddings(spec, model);
     return { ...embeddings, collection: collectionOf(spec) };
   }
-  const source = await openSource(spec, { captions: "optional" });
+  const source = await openSource(spec, { captions: "optional", ...columns });
   const known = inMemory(source);
   const samples = known?.samples;
   print(...(source.notes ?? []));
   return {
-    collection: collectionOf(spec, samples),
+    collection: collectionOf(spec, samples, columns),
     pictures: samples?.length,
     read: () => embed.embedSources(model, [source], embed.embedOptionsSchema.parse({})),
   };

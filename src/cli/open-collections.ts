@@ -1,3 +1,4 @@
+import type { ColumnOptions } from "../data/columns.js";
 import type { SampleSource, Skipped, StreamSource } from "../data/index.js";
 import { counted } from "../util/counted.js";
 import { print, skippedLines } from "./print.js";
@@ -12,15 +13,16 @@ import { type Collection, collectionOf } from "./run-folder.js";
 export async function openCollections(
   specs: readonly string[],
   isNamed = specs.length > 1,
+  columns: ColumnOptions = {},
 ): Promise<{ sources: StreamSource[]; found: Collection[]; skipped: Skipped[] }> {
   const { inMemory, openSource } = await import("../data/index.js");
   const sources: StreamSource[] = [];
   const found: Collection[] = [];
   const skipped: Skipped[] = [];
   for (const spec of specs) {
-    const source = await openSource(spec);
+    const source = await openSource(spec, columns);
     const known = inMemory(source);
-    const collection = collectionOf(spec, known?.samples);
+    const collection = collectionOf(spec, known?.samples, columns);
     print(
       isNamed ? `${source.name}: ${sizeOf(source, collection)}.` : `${sizeOf(source, collection)}.`,
     );
@@ -37,11 +39,14 @@ export async function openCollections(
  *
  * @throws ClipsmithError when one cannot be opened
  */
-export async function openSources(specs: readonly string[]): Promise<SampleSource[]> {
+export async function openSources(
+  specs: readonly string[],
+  columns: ColumnOptions = {},
+): Promise<SampleSource[]> {
   const { inMemory, openSource } = await import("../data/index.js");
   const sources: SampleSource[] = [];
   for (const spec of specs) {
-    const source = await openSource(spec, { captions: "optional" });
+    const source = await openSource(spec, { captions: "optional", ...columns });
     const known = inMemory(source);
     const { pictures } = collectionOf(spec, known?.samples);
     print(`${source.name}: ${sizeOf(source, pictures === undefined ? {} : { pictures })}.`);

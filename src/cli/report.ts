@@ -3,10 +3,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { z } from "zod";
+import type { ColumnOptions } from "../data/columns.js";
 import type { ReportData, RetrievalOptions } from "../report/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { ClipsmithError } from "../util/errors.js";
-import { checkRuntime, port, withRuntimeOptions } from "./arguments.js";
+import { checkRuntime, columnsOf, port, withRuntimeOptions } from "./arguments.js";
 import { print, warn } from "./print.js";
 import {
   type Collection,
@@ -102,6 +103,7 @@ export async function writeReport(
 interface Pictures {
   readonly path: string;
   readonly options: RetrievalOptions;
+  readonly columns: ColumnOptions;
 }
 
 /** What to search among: what is given, or else what the model has not learnt from, if there is such. */
@@ -109,10 +111,15 @@ function picturesOf(run: string, { settings }: ReportData, given?: string): Pict
   const { trained = [], validated } = readCollections(run);
   const path = given ?? validated?.path ?? trained[0]?.path;
   if (path === undefined) return undefined;
+  const columns = columnsOf([...trained, validated].find((one) => one?.path === path) ?? {});
   const isIt = (collection: Collection | undefined) => collection?.path === collectionOf(path).path;
-  if (!trained.some(isIt)) return { path, options: { use: isIt(validated) ? "heldOut" : "none" } };
+  if (!trained.some(isIt)) {
+    return { path, columns, options: { use: isIt(validated) ? "heldOut" : "none" } };
+  }
   const heldOut = partSchema.safeParse(settings.training).data?.validation.part;
-  return { path, options: heldOut === undefined ? { use: "learnt" } : { use: "heldOut", heldOut } };
+  const options: RetrievalOptions =
+    heldOut === undefined ? { use: "learnt" } : { use: "heldOut", heldOut };
+  return { path, columns, options };
 }
 
 /** Of the options of a run that holds out a part of what it is trained on. */
@@ -120,7 +127,7 @@ const partSchema = z.object({ validation: z.object({ part: z.number() }) });
 
 async function findings(
   run: string,
-  { path, options }: Pictures,
+  { path, options, columns }: Pictures,
   runtime: RuntimeOptions,
 ): Promise<ReportData["retrievals"]> {
   const [{ openSource }, { findRetrievals }] = await Promise.all([
@@ -129,7 +136,7 @@ async function findings(
   ]);
   const model = await openModel(run, runtime);
   try {
-    const source = await openSource(path);
+    const source = await openSource(path, columns);
     const { fit, background } = model.config.preprocessing;
     return await findRetrievals(model, source, { ...options, fit, background });
   } catch (error) {

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { isAddress } from "../data/captions.js";
+import type { ColumnOptions } from "../data/columns.js";
 import type { Sample } from "../data/index.js";
 import type { Model } from "../model/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
@@ -22,6 +23,9 @@ const collectionSchema = z.object({
   /** How many there were, where that is known beforehand. */
   pictures: z.int().optional(),
   captions: z.int().optional(),
+  /** Columns, where they were named. */
+  pictureColumn: z.string().optional(),
+  captionColumn: z.string().optional(),
 });
 
 const collectionsSchema = z.object({
@@ -48,7 +52,9 @@ export function collectionName(spec: string): string {
   const path = isAddress(spec) ? withoutQuery(spec).replace(/^[^:]*:\/\//, "/") : resolve(spec);
   const name = basename(path).includes("{") ? basename(dirname(path)) : basename(path);
   return (
-    name.replace(/\.(csv|tsv|jsonl|tar|tar\.gz|tgz|parquet)$/i, "").replace(/[{}]/g, "") || "run"
+    name
+      .replace(/\.(csv|tsv|jsonl|ndjson|json|txt|token|zip|tar|tar\.gz|tgz|parquet)$/i, "")
+      .replace(/[{}]/g, "") || "run"
   );
 }
 
@@ -56,11 +62,15 @@ export function collectionName(spec: string): string {
  * A collection to be remembered. Of one in shards nobody knows the size before it is read; what signs an
  * address is not remembered.
  */
-export function collectionOf(spec: string, samples?: readonly Sample[]): Collection {
+export function collectionOf(
+  spec: string,
+  samples?: readonly Sample[],
+  columns: ColumnOptions = {},
+): Collection {
   const path = isAddress(spec) ? withoutQuery(spec) : resolve(spec);
-  if (samples === undefined) return { path };
+  if (samples === undefined) return { path, ...columns };
   const captions = samples.reduce((sum, sample) => sum + sample.captions.length, 0);
-  return { path, pictures: samples.length, captions };
+  return { path, pictures: samples.length, captions, ...columns };
 }
 
 /** An address without what may sign it; any other word as it is. */

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { CLIP } from "../clip/index.js";
+import type { ColumnOptions } from "../data/columns.js";
 import { openCommunicator } from "../distributed/index.js";
 import type { RuntimeOptions } from "../runtime/index.js";
 import { DEFAULT_PRESET, presets } from "../train/presets.js";
@@ -9,11 +10,13 @@ import { ClipsmithError } from "../util/errors.js";
 import { quote } from "../util/shell.js";
 import {
   checkRuntime,
+  columnsOf,
   count,
   number,
   numbers,
   port,
   repeated,
+  withColumnOptions,
   withRuntimeOptions,
 } from "./arguments.js";
 import { changeOf, openCollections } from "./open-collections.js";
@@ -31,7 +34,7 @@ import { stopOnSignals } from "./signals.js";
 import type { SettingsFlags } from "./train-settings.js";
 import { watchRun } from "./watch.js";
 
-interface TrainFlags extends SettingsFlags, RuntimeOptions {
+interface TrainFlags extends SettingsFlags, RuntimeOptions, ColumnOptions {
   readonly resume?: boolean;
   readonly overwrite?: boolean;
   readonly watch?: boolean;
@@ -149,7 +152,7 @@ Examples:
   clipsmith config > run.yaml
   clipsmith train photos --config run.yaml`,
     );
-  return withRuntimeOptions(command).action(trainRun);
+  return withRuntimeOptions(withColumnOptions(command)).action(trainRun);
 }
 
 async function trainRun(named: readonly string[], flags: TrainFlags): Promise<void> {
@@ -176,14 +179,16 @@ async function trainRun(named: readonly string[], flags: TrainFlags): Promise<vo
   const { validation = known.validated?.path, ...settings } = asked;
   if (resume) await checkResumedSettings(out, { ...flags, data: given });
 
+  const columns = columnsOf({ ...known.trained?.[0], ...columnsOf(flags) });
   const page = flags.watch && leads ? await watchRun(out, flags.port) : undefined;
-  const { sources, found, skipped: told } = await openCollections(collections);
+  const { sources, found, skipped: told } = await openCollections(collections, undefined, columns);
   for (const [i, now] of found.entries()) {
     const before = known.trained?.[i];
     const change = before && changeOf(before, now);
     if (change) warn(change);
   }
-  const held = validation === undefined ? undefined : await openCollections([validation], true);
+  const held =
+    validation === undefined ? undefined : await openCollections([validation], true, columns);
   told.push(...(held?.skipped ?? []));
   const result = await train({
     ...settings,

@@ -1,5 +1,23 @@
 /** Accepted names of what holds captions, in lower case; where there are several, the first wins. */
-export const CAPTION_COLUMNS = ["caption", "captions", "text", "title", "description"];
+export const CAPTION_COLUMNS = [
+  "caption",
+  "captions",
+  "text",
+  "title",
+  "description",
+  "sentence",
+  "sentences",
+  "raw",
+  "comment",
+  "caption_text",
+  "caption_str",
+  "reference_strs",
+  "blip_caption",
+  "alt_text",
+  "alt",
+  "txt",
+  "prompt",
+];
 
 /** Whether a value is text with something to see in it: not only spaces and invisible characters. */
 export function isCaption(value: unknown): value is string {
@@ -19,9 +37,13 @@ export function captionLines(text: string): string[] {
   return captionsOf(text.replace(/^\ufeff/, "").split(/\r?\n/));
 }
 
-/** The name under which columns find each other, whatever their case. */
+/** The name under which columns find each other: "File Name" and "file-name" are file_name. */
 export function columnName(text: string): string {
-  return text.trim().toLowerCase();
+  return text
+    .replace(/^\ufeff/, "")
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, "_");
 }
 
 /** The value of the first of `names` that `fields` has. */

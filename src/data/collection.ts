@@ -1,41 +1,41 @@
+import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { basename, dirname, extname, join, resolve } from "node:path";
+import { basename, dirname, extname, relative, resolve, sep } from "node:path";
+import { counted } from "../util/counted.js";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { CAPTION_COLUMNS, isAddress } from "./captions.js";
+import { isAddress } from "./captions.js";
+import type { ColumnOptions } from "./columns.js";
 import { compare } from "./compare.js";
 import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
-import { readFolder } from "./folder.js";
+import { type ReadFolderList, readFolder } from "./folder.js";
 import { labelled } from "./folder-labels.js";
+import { listsAmong, listsOfCollection } from "./folder-lists.js";
 import { addCaptions, type Found } from "./found.js";
-import { LIST_EXTENSIONS, PICTURE_COLUMNS, readList } from "./list.js";
+import { LIST_EXTENSIONS, type ListColumns, readList } from "./list.js";
 import { LitterCount } from "./litter.js";
+import { findFile, PictureFinder } from "./picture-finder.js";
 import { unreadableNote } from "./picture-kinds.js";
 import type { Sample, Skipped } from "./sample.js";
 import { leftOutArchives, OnlyArchives } from "./shards-below.js";
 import { standInAt } from "./stand-in-at.js";
 
-/** Lists that describe the folder they lie in; the first of these that is there is read. */
-export const FOLDER_LISTS = [
-  "metadata.jsonl",
-  "metadata.csv",
-  "captions.jsonl",
-  "captions.csv",
-  "captions.tsv",
-];
+/** How a collection is read. */
+export interface CollectionOptions extends ColumnOptions {
+  /** What becomes of a picture without captions: left out ("required", the default), or a sample with none. */
+  readonly captions?: "required" | "optional";
+}
 
 /**
  * Reads a collection of captioned pictures. `source` is one of
  * - a folder, searched with its subfolders for pictures of {@link PICTURE_EXTENSIONS}, each with a file of
  *   {@link CAPTION_EXTENSIONS} and the same base name beside it, such as a `.txt` whose non-empty lines are captions,
  *   in UTF-8 or in UTF-16 with a byte order mark.
- *   A folder with a list named metadata.jsonl, metadata.csv (Hugging Face's imagefolder),
- *   captions.jsonl, captions.csv or captions.tsv is read by that list instead. Names that start with
- *   a dot are passed over, and what systems leave behind. Where nothing lies beside the pictures and all are in
- *   subfolders, two or more, a picture's caption is the name of its folder, as in `cats/1.jpg`, underscores being
- *   spaces;
- * - a `.csv`, `.tsv` or `.jsonl` list with a column of pictures (path, image, picture, file, file_name
- *   or filepath; relative to the list's folder) and one of captions (caption, captions, text, title or
- *   description). CSV and TSV need a header. Rows of one picture become one sample.
+ *   A folder with a list of captions in it, or in a folder of it without pictures, is read by that list instead
+ *   (see {@link listsOfCollection}). Names that start with a dot are passed over, and what systems leave behind.
+ *   Where nothing lies beside the pictures and all are in subfolders, two or more, a picture's caption is the name
+ *   of its folder, as in `cats/1.jpg`, underscores being spaces;
+ * - a list of {@link LIST_EXTENSIONS}, with a column of pictures, found by {@link PictureFinder}, and one of
+ *   captions. Rows of one picture become one sample.
  *
  * With `captions: "optional"`, pictures count even if they have no caption; their samples then have none,
  * and a list needs no column of them.
@@ -49,12 +49,13 @@ export const FOLDER_LISTS = [
  */
 export async function readCollection(
   source: string,
-  { captions = "required" }: { readonly captions?: "required" | "optional" } = {},
+  { captions = "required", ...columns }: CollectionOptions = {},
 ): Promise<{ samples: Sample[]; skipped: Skipped[]; notes: string[] }> {
   const root = resolve(source);
   const found: Found = {
     captions: new Map(),
     rows: new Map(),
+    lists: [],
     skipped: [],
     notes: [],
     archives: [],
@@ -72,9 +73,9 @@ export async function readCollection(
     );
   });
   if (kind.isDirectory()) {
-    await readFolder(root, found, readFolderList);
-  } else if ((LIST_EXTENSIONS as readonly string[]).includes(extname(root).toLowerCase())) {
-    await addList(root, found);
+    await readFolder(root, found, folderListReader(root, columns));
+  } else if (LIST_EXTENSIONS.includes(extname(root).toLowerCase())) {
+    await addList(root, found, columns, new PictureFinder(dirname(root)), false);
   } else {
     throw new ClipsmithError(
       `${root} is no collection of pictures. Give a folder, or a list that ends in ${LIST_EXTENSIONS.join(", ")}.`,
@@ -87,6 +88,7 @@ export async function readCollection(
   if (samples.length === 0 && captions === "required") {
     samples = labelled(root, found);
   }
+  await tellLists(kind.isDirectory() ? root : dirname(root), found, samples);
   addNotes(root, found);
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
@@ -101,35 +103,56 @@ function addNotes(root: string, { notes, litter, unreadable, archives }: Found):
   if (left !== undefined) notes.push(left);
 }
 
-/** Reads a folder by the list in it, if there is one. */
-async function readFolderList(
-  folder: string,
-  files: readonly string[],
-  found: Found,
-): Promise<boolean> {
-  const list = FOLDER_LISTS.find((name) => files.includes(name));
-  if (list !== undefined) await addList(join(folder, list), found);
-  return list !== undefined;
+/** Reads a folder by the lists in it, if there are any. */
+function folderListReader(root: string, options: ColumnOptions): ReadFolderList {
+  return async (folder, files, found) => {
+    const isRoot = folder === root;
+    const { read, heldOut } = await (isRoot ? listsOfCollection : listsAmong)(
+      folder,
+      files,
+      options,
+    );
+    if (read.length === 0) return false;
+    const finder = new PictureFinder(folder);
+    for (const list of read) await addList(list, found, options, finder, true);
+    if (heldOut.length > 0) {
+      found.notes.push(
+        `Left out ${heldOut.join(" and ")}, which by name ${heldOut.length === 1 ? "is" : "are"} for ` +
+          `validation or tests, beside ${read.map((list) => basename(list)).join(" and ")}: name a list to read it.`,
+      );
+    }
+    return true;
+  };
 }
 
-async function addList(list: string, found: Found): Promise<void> {
-  const folder = dirname(list);
+async function addList(
+  list: string,
+  found: Found,
+  options: ColumnOptions,
+  finder: PictureFinder,
+  describesFolder: boolean,
+): Promise<void> {
+  const onRead = (columns: ListColumns) =>
+    found.lists.push({ path: list, columns, finder, describesFolder });
   try {
     const standIn = await standInAt(list);
     if (standIn !== undefined) throw new ClipsmithError(`${list} is ${standIn}.`);
-    for await (const row of readList(list, found.captionless)) {
+    const { captionless } = found;
+    for await (const row of readList(list, { ...options, captionless, onRead })) {
       const where = `${list}:${row.line}`;
       if ("problem" in row) {
         found.skipped.push({ where, reason: row.problem });
-      } else if (isAddress(row.picture)) {
+      } else if (isAddress(row.picture) && !row.picture.startsWith("file:")) {
         const reason = `the picture is a web address, download it first: ${row.picture}`;
         found.skipped.push({ where, reason });
       } else {
-        const picture = resolve(folder, row.picture);
+        // A list in a folder beside the pictures' is read for the folder above.
+        const base = existsSync(resolve(dirname(list), row.picture)) ? dirname(list) : finder.base;
+        const picture = resolve(base, row.picture);
         addCaptions(found, picture, row.captions);
-        const rows = found.rows.get(picture);
-        if (rows === undefined) found.rows.set(picture, [where]);
-        else rows.push(where);
+        const listed = found.rows.get(picture);
+        if (listed !== undefined) listed.where.push(where);
+        else found.rows.set(picture, { written: row.picture, where: [where], finder });
       }
     }
   } catch (error) {
@@ -140,51 +163,129 @@ async function addList(list: string, found: Found): Promise<void> {
 
 /** The samples whose pictures exist; those of folders are known to, those of lists are looked up. */
 async function existing(found: Found): Promise<Sample[]> {
-  const samples = await mapConcurrently(
+  const located = await mapConcurrently(
     [...found.captions],
     FILE_CONCURRENCY,
     async ([picture, captions]) => {
-      const file = found.rows.has(picture) ? await findFile(picture) : picture;
-      return { picture, file, captions };
+      const listed = found.rows.get(picture);
+      if (listed === undefined)
+        return { listed, captions, place: { file: picture, isExact: true } };
+      const file = await findFile(picture);
+      const place = file ? { file, isExact: true } : await listed.finder.find(listed.written);
+      return { listed, captions, place };
     },
   );
-  return samples.flatMap(({ picture, file, captions }) => {
-    if (file !== undefined) return [{ picture: file, captions }];
-    const reason = `the picture does not exist: ${picture}`;
-    for (const where of found.rows.get(picture)!) found.skipped.push({ where, reason });
-    return [];
-  });
+  const claims = new Map<string, number>();
+  for (const { place } of located) {
+    if ("file" in place) claims.set(place.file, (claims.get(place.file) ?? 0) + 1);
+  }
+  const captionsOf = new Map<string, string[]>();
+  for (const { listed, captions, place } of located) {
+    // Of two pictures that a list tells apart, one would get the other's captions.
+    const isTaken = "file" in place && !place.isExact && claims.get(place.file)! > 1;
+    if ("problem" in place || isTaken) {
+      const reason =
+        "problem" in place
+          ? place.problem
+          : `the picture does not exist: ${listed!.written}, and ${place.file} is another's`;
+      for (const where of listed!.where) found.skipped.push({ where, reason });
+      continue;
+    }
+    const known = captionsOf.get(place.file);
+    if (known === undefined) captionsOf.set(place.file, captions);
+    else known.push(...captions);
+  }
+  return [...captionsOf].map(([picture, captions]) => ({ picture, captions }));
 }
 
-/** The file at `path`, however its name's accented letters are composed: systems differ in that. */
-export async function findFile(path: string): Promise<string | undefined> {
-  for (const candidate of new Set([path, path.normalize("NFC"), path.normalize("NFD")])) {
-    const kind = await stat(candidate).catch(() => undefined);
-    if (kind?.isFile()) return candidate;
+/** Says how lists were understood, and which pictures of their folders they do not name. */
+async function tellLists(root: string, found: Found, samples: Sample[]): Promise<void> {
+  const named = new Set(samples.map(({ picture }) => picture));
+  for (const { path, columns, finder } of found.lists) {
+    const own = samples.filter(({ picture }) => picture.startsWith(finder.base + sep));
+    const folders = new Set(
+      (own.length > 0 ? own : samples).map(({ picture }) => dirname(picture)),
+    );
+    found.notes.push(listNote(relative(root, path) || basename(path), columns, finder, folders));
   }
-  return undefined;
+  const bases = new Map(
+    found.lists.filter((list) => list.describesFolder).map(({ finder }) => [finder.base, finder]),
+  );
+  for (const finder of bases.values()) {
+    const lists = found.lists.filter((list) => list.finder === finder);
+    const unnamed = (await finder.below()).filter((picture) => !named.has(picture));
+    const told = unnamed.filter((picture) => !found.rows.has(picture));
+    if (told.length === 0) continue;
+    const by = lists.map(({ path }) => basename(path)).join(" and ");
+    const pictures = counted(told.length, "picture");
+    const are = told.length === 1 ? "is" : "are";
+    if (found.captionless) {
+      samples.push(...told.map((picture) => ({ picture, captions: [] })));
+      found.notes.push(
+        `${pictures} of the folder ${are} not named in ${by}, and taken without captions.`,
+      );
+      continue;
+    }
+    const reason = `not named in ${by}`;
+    found.skipped.push(...told.map((where) => ({ where, reason, aside: true as const })));
+    found.notes.push(`${pictures} of the folder ${are} not named in ${by}, and left out.`);
+  }
 }
 
-function noSample(root: string, { skipped, notes, captionless }: Found): ClipsmithError {
-  const kinds = new Map<string, string[]>();
-  for (const { where, reason } of skipped) {
-    const kind = reason.split(": ", 1)[0]!;
-    const places = kinds.get(kind);
-    if (places === undefined) kinds.set(kind, [where]);
-    else places.push(where);
+const SEPARATOR_NAMES: Readonly<Record<string, string>> = {
+  ",": "commas",
+  ";": "semicolons",
+  "\t": "tabs",
+  "|": "bars",
+};
+
+/** How a list was understood, in a sentence. */
+function listNote(
+  name: string,
+  { pictures, captions, separator }: ListColumns,
+  finder: PictureFinder,
+  folders: ReadonlySet<string>,
+): string {
+  const places = [...folders].map((folder) => finder.nameOf(folder)).sort();
+  const more = places.length > 3 ? ` and ${places.length - 3} more` : "";
+  const at = places.length === 0 ? "" : ` (in ${places.slice(0, 3).join(", ")}${more})`;
+  const parts = [
+    pictures === undefined
+      ? `no header, a picture and its caption in a row${at}`
+      : `pictures by "${pictures}"${at}`,
+    ...(captions === undefined ? [] : [`captions by "${captions}"`]),
+    ...(separator === undefined
+      ? []
+      : [`separated by ${SEPARATOR_NAMES[separator] ?? JSON.stringify(separator)}`]),
+  ];
+  return `${name}: ${parts.join(", ")}.`;
+}
+
+function noSample(root: string, { skipped, notes, captionless, lists }: Found): ClipsmithError {
+  const kinds = new Map<string, Skipped[]>();
+  for (const one of skipped) {
+    const kind = one.reason.split(": ", 1)[0]!;
+    const same = kinds.get(kind);
+    if (same === undefined) kinds.set(kind, [one]);
+    else same.push(one);
   }
-  const summary = [...kinds].map(([kind, places]) => {
-    const examples = places.slice(0, 3).map((place) => basename(place));
-    const more = places.length > 3 ? ", ..." : "";
-    return `\n  ${places.length} times: ${kind} (${examples.join(", ")}${more})`;
+  const summary = [...kinds].map(([kind, all]) => {
+    const examples = all.slice(0, 3).map(({ where }) => basename(where));
+    const more = all.length > 3 ? ", ..." : "";
+    const detail = all[0]!.reason.slice(kind.length + 2);
+    return `\n  ${all.length} times: ${kind} (${examples.join(", ")}${more})${detail && `, the first: ${detail}`}`;
   });
   for (const note of notes) summary.push(`\n  ${note}`);
   if (captionless) return new ClipsmithError(`${root} holds no picture.${summary.join("")}`);
+  const advice =
+    lists.length > 0
+      ? "Pictures are looked for where the list says, then by name in the folders below it and beside it. " +
+        "Captions with a separator in them need quotes. --picture-column and --caption-column name columns."
+      : "Put a .txt file of the same name beside each picture, one caption a line; or put the pictures of " +
+        "each kind into a folder of its own, whose name is their caption; or list them in a " +
+        ".csv, .tsv, .json or .jsonl file with a column of pictures (path, image, file_name, ...) " +
+        "and one of captions (caption, text, title, ...).";
   return new ClipsmithError(
-    `${root} holds no picture with a caption.${summary.join("")}\n` +
-      "Put a .txt file of the same name beside each picture, one caption a line; or put the pictures of " +
-      "each kind into a folder of its own, whose name is their caption; or list them in a " +
-      `${LIST_EXTENSIONS.join(", ")} file with a column of pictures (${PICTURE_COLUMNS.join(", ")}) ` +
-      `and one of captions (${CAPTION_COLUMNS.join(", ")}).`,
+    `${root} holds no picture with a caption.${summary.join("")}\n${advice}`,
   );
 }

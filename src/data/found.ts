@@ -1,12 +1,16 @@
+import type { ListColumns } from "./list.js";
 import type { LitterCount } from "./litter.js";
+import type { PictureFinder } from "./picture-finder.js";
 import type { Skipped } from "./sample.js";
 
 /** What has been gathered so far. */
 export interface Found {
   /** Captions by the picture's absolute path. */
   readonly captions: Map<string, string[]>;
-  /** `list:line` of the rows that name a picture whose existence is still to be checked. */
-  readonly rows: Map<string, string[]>;
+  /** The pictures that lists name, by where they would be, whose existence is still to be checked. */
+  readonly rows: Map<string, ListedPicture>;
+  /** The lists that were read. */
+  readonly lists: ReadList[];
   /** A reason is a kind, or `kind: detail`; kinds are what {@link noSample} counts. */
   readonly skipped: Skipped[];
   /** How the collection was understood, in sentences. */
@@ -21,6 +25,24 @@ export interface Found {
   readonly folders: Set<string>;
   /** Whether pictures count without captions. */
   readonly captionless: boolean;
+}
+
+/** A picture as a list names it. */
+export interface ListedPicture {
+  readonly written: string;
+  /** `list:line` of the rows that name it. */
+  readonly where: string[];
+  readonly finder: PictureFinder;
+}
+
+/** A list that was read. */
+export interface ReadList {
+  /** Absolute path. */
+  readonly path: string;
+  readonly columns: ListColumns;
+  readonly finder: PictureFinder;
+  /** Whether it describes the folder that it is of, so that other pictures there are told. */
+  readonly describesFolder: boolean;
 }
 
 /** A folder with archives directly in it. */

@@ -5,8 +5,9 @@ import { ClipsmithError, messageOf } from "../util/errors.js";
 import { archiveKind, shardsAmong, zipsAmong } from "./archive-names.js";
 import { type ByteFile, LocalFile, Unreadable } from "./byte-file.js";
 import { isAddress } from "./captions.js";
-import { FOLDER_LISTS, readCollection } from "./collection.js";
+import { readCollection } from "./collection.js";
 import { FILE_CONCURRENCY, mapConcurrently } from "./concurrent.js";
+import { FOLDER_LISTS } from "./folder-lists.js";
 import type { ArchiveFolder } from "./found.js";
 import { httpFile } from "./http-file.js";
 import { listFolder } from "./list-folder.js";
@@ -90,7 +91,10 @@ async function openLocal(
   let archives = kind?.isDirectory() ? await archivesIn(path) : [];
   if (archives.length === 0) {
     try {
-      const inMemory = await readCollection(path, { captions: options.captions ?? "required" });
+      const inMemory = await readCollection(path, {
+        ...options,
+        captions: options.captions ?? "required",
+      });
       return { shards: [collectionShard(path, inMemory)], notes: inMemory.notes };
     } catch (error) {
       if (!(error instanceof OnlyArchives)) throw error;

@@ -238,7 +238,7 @@ test("a file without a column of pictures or of captions names those it has", as
     read(urls),
     (error) =>
       error instanceof ClipsmithError &&
-      /s\.parquet has no column of pictures: its columns are "url", "caption"\. Name one of them path, .*or filepath\.$/.test(
+      /s\.parquet has no column of pictures: its columns are "url", "caption"\. Say which one it is by --picture-column, or name it path, .*\.$/.test(
         error.message,
       ),
   );

@@ -9,17 +9,17 @@ import {
 } from "hyparquet";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { type ByteFile, readRange, standsIn, Unreadable } from "./byte-file.js";
-import { CAPTION_COLUMNS, captionsOf, columnName, isAddress } from "./captions.js";
-import { findFile } from "./collection.js";
+import { captionsOf, columnName, isAddress } from "./captions.js";
+import { type ColumnOptions, columnNames, missingColumn, PATH_COLUMNS } from "./columns.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
-import { missingColumn, PICTURE_COLUMNS } from "./list.js";
 import { readByteColumn } from "./parquet-pages.js";
+import { findFile } from "./picture-finder.js";
 import { PICTURE_EXTENSIONS } from "./picture-kinds.js";
 import { type ArchiveOptions, type Entry, MAX_ENTRY_BYTES, shardOf, tooLarge } from "./shard.js";
 import type { Shard } from "./source.js";
 
 /** Columns of pictures in files that hold the pictures themselves; img2dataset's bear an extension. */
-const EMBEDDED_COLUMNS = [...PICTURE_COLUMNS, "img", "bytes", ...PICTURE_EXTENSIONS];
+const EMBEDDED_COLUMNS = [...PATH_COLUMNS, "img", "bytes", ...PICTURE_EXTENSIONS];
 
 type Column = ReturnType<typeof parquetSchema>;
 
@@ -39,10 +39,11 @@ export function parquetShard(
     folder,
     maxEntryBytes = MAX_ENTRY_BYTES,
     captions = "required",
-  }: ArchiveOptions & { readonly folder?: string } = {},
+    ...columns
+  }: ArchiveOptions & ColumnOptions & { readonly folder?: string } = {},
 ): Shard {
   return shardOf(name, (start) =>
-    readParquet(name, open(), { folder, maxEntryBytes, captions, start }),
+    readParquet(name, open(), { folder, maxEntryBytes, captions, start, columns }),
   );
 }
 
@@ -54,14 +55,19 @@ async function* readParquet(
     maxEntryBytes,
     captions: wanted,
     start,
-  }: Required<ArchiveOptions> & { folder: string | undefined; start: number },
+    columns: named,
+  }: Required<ArchiveOptions> & {
+    folder: string | undefined;
+    start: number;
+    columns: ColumnOptions;
+  },
 ): AsyncGenerator<Entry | undefined> {
   const file: AsyncBuffer = {
     byteLength: await bytes.size(),
     slice: (from, to = file.byteLength) => readRange(bytes, from, to),
   };
   if (file.byteLength === 0) throw new Unreadable("the shard is empty");
-  const { groups, columns } = await readContents(name, file, wanted).catch(async (error) => {
+  const { groups, columns } = await readContents(name, file, wanted, named).catch(async (error) => {
     throw (await standsIn(bytes).catch(() => undefined)) ?? error;
   });
 
@@ -96,11 +102,12 @@ async function readContents(
   name: string,
   file: AsyncBuffer,
   wanted: "required" | "optional",
+  named: ColumnOptions,
 ): Promise<{ groups: readonly RowGroup[]; columns: Columns }> {
   try {
     const metadata = await parquetMetadataAsync(file);
     checkCounts(metadata);
-    return { groups: metadata.row_groups, columns: columnsOf(name, metadata, wanted) };
+    return { groups: metadata.row_groups, columns: columnsOf(name, metadata, wanted, named) };
   } catch (error) {
     if (error instanceof Unreadable || error instanceof ClipsmithError) throw error;
     // The table of contents is at the end.
@@ -219,7 +226,13 @@ interface Columns {
   readonly captions: Leaf | undefined;
 }
 
-function columnsOf(name: string, metadata: FileMetaData, wanted: "required" | "optional"): Columns {
+function columnsOf(
+  name: string,
+  metadata: FileMetaData,
+  wanted: "required" | "optional",
+  named: ColumnOptions,
+): Columns {
+  const names = columnNames(named);
   const columns = parquetSchema(metadata).children;
   const find = (names: readonly string[], among: readonly Column[]) => {
     const found = names.map((wanted) =>
@@ -229,16 +242,18 @@ function columnsOf(name: string, metadata: FileMetaData, wanted: "required" | "o
   };
   const embedded = columns.filter(holdsBytes);
   const picture =
-    find(EMBEDDED_COLUMNS, embedded) ??
-    (embedded.length === 1 ? embedded[0] : find(PICTURE_COLUMNS, columns));
-  const captions = find(CAPTION_COLUMNS, columns);
+    named.pictureColumn !== undefined
+      ? find(names.pictures, columns)
+      : (find(EMBEDDED_COLUMNS, embedded) ??
+        (embedded.length === 1 ? embedded[0] : find(PATH_COLUMNS, columns)));
+  const captions = find(names.captions, columns);
   if (picture !== undefined && (captions !== undefined || wanted === "optional")) {
     return { ...pictureLeaves(picture), captions: captions && leafOf(captions) };
   }
   const found = columns.map(({ element }) => element.name);
   throw picture === undefined
-    ? missingColumn(name, found, "pictures", PICTURE_COLUMNS)
-    : missingColumn(name, found, "captions", CAPTION_COLUMNS);
+    ? missingColumn(name, found, "pictures", names.pictures)
+    : missingColumn(name, found, "captions", names.captions);
 }
 
 /** Where a column of pictures has its bytes and its paths. */

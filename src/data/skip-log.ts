@@ -114,17 +114,18 @@ export class SkipLog {
    * @throws ClipsmithError when it is too much: more than the rate of all, or of a hundred if there are
    *   fewer; and when the file cannot be written
    */
-  leftOut(skipped: readonly Skipped[], usable: number, mend: string): void {
-    for (let at = 0; at < skipped.length; at += LINES_AT_ONCE) {
-      this.#record(skipped.slice(at, at + LINES_AT_ONCE));
+  leftOut(all: readonly Skipped[], usable: number, mend: string): void {
+    for (let at = 0; at < all.length; at += LINES_AT_ONCE) {
+      this.#record(all.slice(at, at + LINES_AT_ONCE));
     }
+    const skipped = all.filter(({ aside }) => !aside);
     this.#told = this.#known.size;
     const entries = skipped.length + usable;
     const { work, rate, option, remedy } = this.#limit;
     if (skipped.length <= rate * Math.max(entries, LEAST_ENTRIES)) return;
-    const [left, all] = [skipped.length, entries].map((count) => count.toLocaleString("en"));
+    const [left, total] = [skipped.length, entries].map((count) => count.toLocaleString("en"));
     throw new ClipsmithError(
-      `${work} did not begin: ${left} of the ${all} entries of its collections ` +
+      `${work} did not begin: ${left} of the ${total} entries of its collections ` +
         `(${percent(skipped.length / entries)}) cannot be used, more than the ${percent(rate)} of ` +
         `${option}:\n${causeLines(countSkipped(skipped)).join("\n")}\n` +
         `${this.#path} names them. ${mend}, or ${remedy}.`,

@@ -1,8 +1,9 @@
+import type { ColumnOptions } from "./columns.js";
 import type { RemoteOptions } from "./remote-file.js";
 import type { Sample, Skipped } from "./sample.js";
 
 /** What openSource may be told. */
-export interface SourceOptions extends RemoteOptions {
+export interface SourceOptions extends RemoteOptions, ColumnOptions {
   /**
    * Most bytes of a picture, or of a file of captions, in an archive; samples with larger ones are left
    * out. Default: 256 MiB.

@@ -6,7 +6,12 @@ export interface ApiError {
   readonly error: string;
 }
 
-export interface ApiInfo {
+export interface ApiVersion {
+  /** Another one as soon as another model or index is searched. */
+  readonly version: number;
+}
+
+export interface ApiInfo extends ApiVersion {
   readonly title: string;
   /** Number of pictures that can be searched. */
   readonly count: number;
@@ -20,6 +25,8 @@ export interface ApiInfo {
   readonly hasRun: boolean;
   /** Whether a training may be started through `/api/train`. */
   readonly canTrain: boolean;
+  /** A sentence about the model. */
+  readonly note?: string;
 }
 
 export interface ApiMatch {

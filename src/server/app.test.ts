@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import type { Hono } from "hono";
 import sharp from "sharp";
 import { buildIndex, type PictureIndex, writeIndex } from "../search/index.js";
-import type { ApiError, ApiInfo, ApiMetrics, ApiSearch } from "./api.js";
+import type { ApiError, ApiInfo, ApiMetrics, ApiSearch, ApiVersion } from "./api.js";
 import { createApp } from "./app.js";
 import { colourEmbedder, drawColours, shapePicture } from "./colours.test.fixture.js";
 import { serve } from "./serve.js";
@@ -53,7 +53,8 @@ async function errorOf(response: Response | Promise<Response>, status: number): 
 }
 
 test("info describes the index and offers captions to try", async () => {
-  const info = await json<ApiInfo>(app.request("/api/info"));
+  const { version, ...info } = await json<ApiInfo>(app.request("/api/info"));
+  assert.deepEqual(await json<ApiVersion>(app.request("/api/version")), { version });
   assert.deepEqual(
     { ...info, examples: info.examples.length, pictures: info.pictures.length },
     {
@@ -187,6 +188,32 @@ test("a picture whose file is gone is not shown, and counted", async () => {
     );
   }
   built.index.close();
+});
+
+test("a server goes over to another index, and says so", async () => {
+  const server = await serve({ embedder: colourEmbedder, index, note: "Half-trained.", port: 0 });
+  const [info, version, search] = [
+    () => json<ApiInfo>(fetch(`${server.url}/api/info`)),
+    () => json<ApiVersion>(fetch(`${server.url}/api/version`)),
+    () => json<ApiSearch>(fetch(`${server.url}/api/search?text=red`)),
+  ];
+  const before = await info();
+  assert.deepEqual([before.count, before.note], [32, "Half-trained."]);
+  assert.equal((await version()).version, before.version);
+
+  const samples = [{ picture: join(folder, "pictures", "red-circle.png"), captions: ["a circle"] }];
+  const other = await buildIndex(join(folder, "other"), colourEmbedder, samples);
+  await server.replace({ embedder: colourEmbedder, index: other.index });
+  const now = await info();
+  assert.deepEqual([now.count, now.note, now.examples], [1, undefined, ["a circle"]]);
+  assert.ok(now.version > before.version);
+  assert.equal((await version()).version, now.version);
+  assert.deepEqual(
+    (await search()).matches.map(({ name }) => name),
+    ["red-circle.png"],
+  );
+  await server.close();
+  other.index.close();
 });
 
 test("metrics are thinned, but neither their ends nor rare rows are lost", async () => {

@@ -2,7 +2,6 @@ import { basename } from "node:path";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { z } from "zod";
-import type { Embedder } from "../model/embedder.js";
 import { FollowedRun } from "../report/index.js";
 import {
   embedPicture,
@@ -11,11 +10,12 @@ import {
   type PictureIndex,
   searchPresent,
 } from "../search/index.js";
-import type { ApiInfo, ApiSearch } from "./api.js";
+import type { ApiInfo, ApiSearch, ApiVersion } from "./api.js";
 import { withErrors } from "./errors.js";
 import { pageRoutes } from "./page.js";
 import { pictureResponse } from "./picture-file.js";
 import { type OwnHosts, ownPageOnly, safeHeaders } from "./same-site.js";
+import { type Searchable, Served } from "./served.js";
 import type { Training } from "./training.js";
 import { trainingRoutes } from "./training-routes.js";
 
@@ -27,10 +27,7 @@ const EXAMPLES = 8;
 /** Pictures that the page begins with. */
 const PICTURES = 24;
 
-export interface AppOptions extends OwnHosts {
-  readonly embedder: Embedder;
-  /** An index made with the same model. */
-  readonly index: PictureIndex;
+export interface AppOptions extends OwnHosts, Searchable {
   /** Heading of the page. Default: the name of the run folder, or "Clipsmith". */
   readonly title?: string;
   /** The run folder of the model, whose metrics the page shows. */
@@ -52,9 +49,13 @@ const searchQuery = z.union([
 ]);
 const uploadQuery = z.strictObject({ limit });
 
-/** The search page and its HTTP API; see `api.ts` for what the routes answer. */
-export function createApp(options: AppOptions): Hono {
-  const { embedder, index, run, training } = options;
+/**
+ * The search page and its HTTP API; see `api.ts` for what the routes answer.
+ *
+ * @param served by which what is searched can be replaced; default: it stays as it is in `options`.
+ */
+export function createApp(options: AppOptions, served: Served = new Served(options)): Hono {
+  const { run, training } = options;
   const title = options.title ?? (run === undefined ? "Clipsmith" : basename(run));
   const followed = run === undefined ? undefined : new FollowedRun(run);
   const app = new Hono();
@@ -62,29 +63,38 @@ export function createApp(options: AppOptions): Hono {
   app.use(ownPageOnly(options, (name) => `To have it do so, serve with --allow-host ${name}.`));
   app.use(safeHeaders);
 
-  app.get("/api/info", async (c) => {
-    const info: ApiInfo = {
-      title,
-      count: index.count,
-      width: index.width,
-      pictures: await somePictures(index),
-      examples: [...new Set(await index.exampleCaptions(EXAMPLES))],
-      hasRun: run !== undefined,
-      canTrain: training !== undefined,
-    };
-    return c.json(info);
-  });
+  app.get("/api/info", (c) =>
+    served.use(async ({ index, note }) => {
+      const info: ApiInfo = {
+        version: served.version,
+        title,
+        count: index.count,
+        width: index.width,
+        pictures: await somePictures(index),
+        examples: [...new Set(await index.exampleCaptions(EXAMPLES))],
+        hasRun: run !== undefined,
+        canTrain: training !== undefined,
+        ...(note !== undefined && { note }),
+      };
+      return c.json(info);
+    }),
+  );
+
+  app.get("/api/version", (c) => c.json({ version: served.version } satisfies ApiVersion));
 
   app.get("/api/search", async (c) => {
     const query = searchQuery.safeParse(c.req.query());
     if (!query.success) return c.json({ error: SEARCH_USAGE }, 400);
-    if ("text" in query.data) {
-      const vector = await embedder.embedTexts([query.data.text]);
-      return c.json(answer(await searchPresent(index, vector, query.data)));
-    }
-    const picture = await index.get(query.data.picture);
-    if (picture === undefined) return c.json({ error: NO_PICTURE }, 404);
-    return c.json(answer(await searchPresent(index, picture.vector, query.data)));
+    const asked = query.data;
+    return served.use(async ({ embedder, index }) => {
+      if ("text" in asked) {
+        const vector = await embedder.embedTexts([asked.text]);
+        return c.json(answer(await searchPresent(index, vector, asked)));
+      }
+      const picture = await index.get(asked.picture);
+      if (picture === undefined) return c.json({ error: NO_PICTURE }, 404);
+      return c.json(answer(await searchPresent(index, picture.vector, asked)));
+    });
   });
 
   const tooLarge = bodyLimit({
@@ -98,12 +108,14 @@ export function createApp(options: AppOptions): Hono {
     const picture = new Uint8Array(await c.req.arrayBuffer());
     if (picture.length === 0)
       return c.json({ error: "Send a picture as the request's body." }, 400);
-    const vector = await embedPicture(embedder, picture);
-    return c.json(answer(await searchPresent(index, vector, query.data)));
+    return served.use(async ({ embedder, index }) => {
+      const vector = await embedPicture(embedder, picture);
+      return c.json(answer(await searchPresent(index, vector, query.data)));
+    });
   });
 
   app.get("/api/pictures/:id{[0-9]+}", async (c) => {
-    const shown = await index.shown(Number(c.req.param("id")));
+    const shown = await served.use(({ index }) => index.shown(Number(c.req.param("id"))));
     const response = shown && (await pictureResponse(shown, c.req.raw));
     return response ?? c.json({ error: NO_PICTURE }, 404);
   });

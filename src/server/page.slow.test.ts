@@ -8,8 +8,7 @@ import sharp from "sharp";
 import { launch, look, skip, visit as visitPage } from "../report/browser.test.fixture.js";
 import { buildIndex, type PictureIndex } from "../search/index.js";
 import { colourEmbedder, drawColours, shapePicture } from "./colours.test.fixture.js";
-import type { RunningServer } from "./listen.js";
-import { serve } from "./serve.js";
+import { type SearchServer, serve } from "./serve.js";
 
 const HOSTILE = `<img src=x onerror="document.title='broken into'"> & <b>bold</b>`;
 
@@ -31,7 +30,7 @@ setInterval(() => {
 
 let folder: string;
 let index: PictureIndex;
-let server: RunningServer;
+let server: SearchServer;
 let browser: Browser;
 
 before(async () => {
@@ -177,6 +176,37 @@ test("a picture finds pictures: picked, dropped or pasted", { skip }, () =>
     await page.locator("#status.error", { hasText: "not a picture" }).waitFor();
     await page.getByRole("button", { name: "Search without this picture" }).click();
     await page.locator("#status", { hasText: "Some of the pictures" }).waitFor();
+  }),
+);
+
+test("a newer index is searched in place, whatever is being typed", { skip }, () =>
+  visit(async (page) => {
+    await page.getByRole("searchbox").fill("green");
+    await captions(page, "green");
+    const tile = page.locator(".tile").first();
+    await tile.focus();
+    const focused = await tile.getAttribute("aria-label");
+
+    const samples = [...(await drawColours(join(folder, "pictures")))].map((sample) => ({
+      ...sample,
+      captions: sample.captions.map((caption) => `${caption}, better`),
+    }));
+    const newer = await buildIndex(join(folder, "newer"), colourEmbedder, samples);
+    await server.replace({ embedder: colourEmbedder, index: newer.index, note: "Half-trained." });
+    await captions(page, "better");
+    await page.locator("#note", { hasText: "Half-trained." }).waitFor();
+    await page.locator(".chip", { hasText: "a red square, better" }).waitFor();
+    const at = await page.evaluate<string>("document.activeElement.ariaLabel");
+    assert.equal(at.slice(0, 7), focused!.slice(0, 7));
+    await look(page, "half-trained-light");
+
+    // Words that have not been searched for yet stay as they are.
+    await page.evaluate(`document.getElementById("text").value = "green and bl"`);
+    await server.replace({ embedder: colourEmbedder, index });
+    newer.index.close();
+    await page.locator(".tile .caption", { hasText: /^a green circle$/ }).waitFor();
+    assert.equal(await page.getByRole("searchbox").inputValue(), "green and bl");
+    assert.equal(await page.locator("#note").isVisible(), false);
   }),
 );
 

@@ -183,6 +183,11 @@ export async function loadCheckpoint(path: string): Promise<SavedCheckpoint> {
   return { path, step, tensors, state };
 }
 
+/** The step of the newest checkpoint, unread; undefined where there is none. */
+export async function newestStep(folder: string): Promise<number | undefined> {
+  return (await list(folder)).find(({ suffix }) => suffix !== ".tmp")?.step;
+}
+
 /** What the newest checkpoint says of its run, its tensors unseen; undefined where there is none. */
 export async function newestState(folder: string): Promise<Json | undefined> {
   const newest = (await list(folder)).find(({ suffix }) => suffix === "");

@@ -6,6 +6,7 @@
 export type { Batch } from "./batch.js";
 export type { Identities } from "./identities.js";
 export { type Metrics, readMetrics } from "./metrics.js";
+export { type NewestModel, newestModel } from "./newest-model.js";
 export { Optimizer, type OptimizerKind, type OptimizerOptions } from "./optimizer.js";
 export { changeableOptions, type TrainingOptions, trainingOptionsSchema } from "./options.js";
 export { DEFAULT_PRESET, type Preset, type PresetName, presets } from "./presets.js";

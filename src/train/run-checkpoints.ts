@@ -87,12 +87,27 @@ export class RunCheckpoints {
 
   /** The weights saved after a step, or their running means where it has such. */
   async weightsAt(step: number): Promise<ReadonlyMap<string, Float32Array>> {
-    const { tensors } = await loadCheckpoint(checkpointPath(this.#folder, step));
-    const weights = new Map<string, Float32Array>();
-    for (const name of this.#clip.parameters.keys()) {
-      const { data } = (tensors.get(`ema.${name}`) ?? tensors.get(name))!;
-      weights.set(name, data as Float32Array);
-    }
-    return weights;
+    const checkpoint = await loadCheckpoint(checkpointPath(this.#folder, step));
+    return modelWeights(checkpoint, this.#clip);
   }
+}
+
+/**
+ * The weights of the model that a checkpoint makes: the running means where it has such.
+ *
+ * @throws ClipsmithError if it is of another model.
+ */
+export function modelWeights(
+  { path, tensors }: SavedCheckpoint,
+  clip: CLIP,
+): ReadonlyMap<string, Float32Array> {
+  const weights = new Map<string, Float32Array>();
+  for (const name of clip.parameters.keys()) {
+    const { data } = tensors.get(`ema.${name}`) ?? tensors.get(name) ?? {};
+    if (!(data instanceof Float32Array)) {
+      throw new ClipsmithError(`${path} has no ${name}: is it of another model?`);
+    }
+    weights.set(name, data);
+  }
+  return weights;
 }
