@@ -152,7 +152,10 @@ test("an empty caption and a missing file are skipped and named", async () => {
     ...["train", list, "--out", out, "--steps", "2", ...tinyModel],
   );
   assert.equal(code, 0);
-  assert.match(stdout, /^2 pictures with 2 captions\.\nSkipped 2:$/m);
+  assert.match(
+    stdout,
+    /^2 pictures with 2 captions\.\nlist\.csv: pictures by "path" .*, separated by commas\.\nSkipped 2:$/m,
+  );
   assert.match(stdout, /list\.csv:3: no caption: 001-green\.png$/m);
   assert.match(stdout, /list\.csv:4: the picture does not exist: .*gone\.png$/m);
 });
