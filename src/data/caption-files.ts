@@ -1,6 +1,6 @@
 import { messageOf } from "../util/errors.js";
 import { standInOf } from "../util/stand-in.js";
-import { CAPTION_COLUMNS, captionLines, captionsOf, columnName, firstOf } from "./captions.js";
+import { CAPTION_COLUMNS, captionLines, captionsOf, fieldsOf, firstOf } from "./captions.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { parseJson } from "./json.js";
 
@@ -47,6 +47,5 @@ function captionsInJson(text: string): string[] {
   const value = parseJson(text);
   if (typeof value === "string" || Array.isArray(value)) return captionsOf(value);
   if (typeof value !== "object" || value === null) throw new SyntaxError("it is no object");
-  const fields = Object.entries(value).map(([name, v]) => [columnName(name), v] as const);
-  return captionsOf(firstOf(new Map(fields), CAPTION_COLUMNS));
+  return captionsOf(firstOf(fieldsOf(value), CAPTION_COLUMNS));
 }

@@ -46,6 +46,11 @@ export function columnName(text: string): string {
     .replace(/[\s-]+/g, "_");
 }
 
+/** What an object of JSON holds, by {@link columnName}. */
+export function fieldsOf(value: object): ReadonlyMap<string, unknown> {
+  return new Map(Object.entries(value).map(([name, field]) => [columnName(name), field]));
+}
+
 /** The value of the first of `names` that `fields` has. */
 export function firstOf(fields: ReadonlyMap<string, unknown>, names: readonly string[]): unknown {
   const name = names.find((candidate) => fields.has(candidate));

@@ -1,12 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { ClipsmithError, messageOf } from "../util/errors.js";
-import { columnName } from "./captions.js";
+import { isObject } from "../util/is-object.js";
+import { fieldsOf } from "./captions.js";
 import { decodeText, NOT_UTF8 } from "./decode-text.js";
 import { parseJson } from "./json.js";
 import { linesOf } from "./lines.js";
 import type { Fields } from "./table.js";
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** The rows of a file of JSON Lines: an object each. */
 export async function* jsonLinesRows(path: string): AsyncGenerator<Fields> {
@@ -83,7 +82,10 @@ function recordsOf(value: unknown): Iterable<unknown> | undefined {
     : undefined;
 }
 
-function cocoRecords(images: readonly unknown[], annotations: readonly unknown[]): Json[] {
+function cocoRecords(
+  images: readonly unknown[],
+  annotations: readonly unknown[],
+): Record<string, unknown>[] {
   const names = new Map<unknown, unknown>();
   for (const image of images) {
     if (isObject(image)) names.set(image.id, image.file_name ?? image.filename);
@@ -114,14 +116,6 @@ function isCaptions(value: unknown): boolean {
   );
 }
 
-function captioned(value: unknown): Json {
+function captioned(value: unknown): Record<string, unknown> {
   return isObject(value) ? value : { caption: value };
-}
-
-function fieldsOf(value: Json): ReadonlyMap<string, unknown> {
-  return new Map(Object.entries(value).map(([key, v]) => [columnName(key), v] as const));
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

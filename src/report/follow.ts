@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
+import { isObject } from "../util/is-object.js";
 import type { MetricsRow } from "./data.js";
 import { History } from "./history.js";
 
@@ -65,8 +66,7 @@ export class MetricsFollower {
 export function parseObject(text: string): MetricsRow | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    return isObject ? (value as MetricsRow) : undefined;
+    return isObject(value) ? (value as MetricsRow) : undefined;
   } catch {
     return undefined;
   }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { modelFiles } from "../model/index.js";
 import { ClipsmithError } from "../util/errors.js";
+import { isObject } from "../util/is-object.js";
 import { namesOf } from "../util/names.js";
 
 /** Name of a run's options of training in its folder. */
@@ -72,8 +73,4 @@ function differences(made: unknown, now: unknown, path = ""): string[] {
   return before === after
     ? []
     : [`${path} was ${before ?? "not set"} and is ${after ?? "not set"}`];
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { ClipsmithError } from "./errors.js";
+import { isObject } from "./is-object.js";
 import { inWords, optionType } from "./option-type.js";
 
 /** One thing that is wrong with options. */
@@ -91,10 +92,6 @@ function pathWithin(schema: z.ZodObject, name: string): string[] | undefined {
     if (path) return [outer, ...path];
   }
   return undefined;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A value as a message shows it. JSON knows no NaN or infinity. */
