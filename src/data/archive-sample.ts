@@ -16,12 +16,14 @@ export function isUseful(extension: string): boolean {
  *
  * @param where the archive's name; the entry's is `archive/name`
  * @param contentOf reads a file; of captions, no more than needed are read
+ * @param label the caption, whatever lies beside the picture
  */
 export async function sampleOf<T>(
   where: string,
   { name, files, problem: unclear }: SampleFiles<T>,
   wanted: "required" | "optional",
   contentOf: (file: T) => Content | Promise<Content>,
+  label?: string,
 ): Promise<Entry> {
   const entry = `${where}/${name}`;
   const skip = (reason: string): Entry => ({ where: entry, reason });
@@ -31,6 +33,7 @@ export async function sampleOf<T>(
   const picture = await contentOf(files.get(extension)!);
   if (picture !== undefined && "problem" in picture) return skip(picture.problem);
   if (picture === undefined || picture.length === 0) return skip("the picture is empty");
+  if (label !== undefined) return { name: entry, picture, captions: [label] };
   let problem = "no caption";
   for (const candidate of CAPTION_EXTENSIONS) {
     if (!files.has(candidate)) continue;

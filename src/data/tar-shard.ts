@@ -53,9 +53,7 @@ async function* readTar(
         if (seen.has(sample.name)) return { where: `${name}/${sample.name}`, reason: DUPLICATE };
         seen.add(sample.name);
         const label = labels.get(posix.dirname(sample.name));
-        const wanted = label === undefined ? captions : "optional";
-        const entry = await sampleOf(name, sample, wanted, (content) => content);
-        return label !== undefined && "captions" in entry ? { ...entry, captions: [label] } : entry;
+        return sampleOf(name, sample, captions, (content) => content, label);
       }),
     );
 

@@ -104,6 +104,14 @@ test("folders' names are captions where nothing lies beside the pictures, and it
     [],
   ]);
 
+  const withReadMe = zipOf([
+    ["cats/1.jpg", "c"],
+    ["dogs/2.jpg", "d"],
+    ["README.txt", "two kinds"],
+    ["info.json", "{}"],
+  ]);
+  assert.match((await notesOf(withReadMe)).join(), /are their captions/);
+
   const beside = zipOf([
     ["cats/1.jpg", "c"],
     ["dogs/2.jpg", "d"],

@@ -4,7 +4,6 @@ import { isUseful, sampleOf } from "./archive-sample.js";
 import { type ByteFile, Unreadable } from "./byte-file.js";
 import { CAPTION_EXTENSIONS } from "./caption-files.js";
 import { folderLabels } from "./folder-labels.js";
-import { LIST_EXTENSIONS } from "./list.js";
 import { LitterCount, litterIn } from "./litter.js";
 import { kindOfFile, PICTURE_EXTENSIONS } from "./picture-kinds.js";
 import { type ArchiveOptions, type Entry, litterEntry, MAX_ENTRY_BYTES, shardOf } from "./shard.js";
@@ -52,12 +51,8 @@ async function* readZip(
       yield undefined;
       continue;
     }
-    const label = labels.get(sample);
-    const wanted = label === undefined ? captions : "optional";
-    const entry = await sampleOf(name, sample, wanted, (member) =>
-      zip.contentOf(member, maxEntryBytes),
-    );
-    yield label !== undefined && "captions" in entry ? { ...entry, captions: [label] } : entry;
+    const contentOf = (member: ZipMember) => zip.contentOf(member, maxEntryBytes);
+    yield await sampleOf(name, sample, captions, contentOf, labels.get(sample));
   }
   yield* litterEntry(name, litter);
 }
@@ -137,8 +132,8 @@ function hasCompanions(sample: SampleFiles<ZipMember>): boolean {
 }
 
 function isList(path: string): boolean {
-  return (
-    (LIST_EXTENSIONS as readonly string[]).includes(extname(path).toLowerCase()) ||
-    /^(captions|results|annotations|metadata).*\.(txt|json)$/i.test(basename(path))
+  // A text may be a read-me.
+  return /\.(csv|tsv|jsonl)$|^(captions|results|annotations|metadata).*\.(txt|json)$/i.test(
+    basename(path),
   );
 }
