@@ -36,7 +36,7 @@ export function embedCommand(): Command {
     .argument("<run>", "folder of the trained model")
     .argument(
       "<collections...>",
-      "folder of pictures; or a .csv, .tsv or .jsonl list; or .tar, .parquet or .zip files, or a folder of them, on " +
+      "folder of pictures; or a .csv, .tsv, .json or .jsonl list; or .tar, .parquet or .zip files, or a folder of them, on " +
         "disk, at https:// or s3://; or several of these",
     )
     .requiredOption("--out <dir>", "folder for the embeddings")

@@ -22,7 +22,10 @@ export function evalCommand(): Command {
         "by their pictures: recall at 1, 5 and 10. The figures are also kept in RUN/metrics.json.",
     )
     .argument("<run>", "folder of the trained model")
-    .argument("<collection>", "folder of pictures with captions, or a .csv, .tsv or .jsonl list")
+    .argument(
+      "<collection>",
+      "folder of pictures with captions, or a .csv, .tsv, .json or .jsonl list",
+    )
     .option("--name <name>", "what to call the figures; default: the collection's name")
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  clipsmith eval runs/photos holiday-photos");

@@ -52,7 +52,8 @@ async function indexRun(
   const runtime = await checkRuntime(flags);
   const known = readCollections(run);
   const remembered = known.indexed ?? known.trained ?? [];
-  const collections = named.length > 0 ? named : remembered.map(({ path }) => path);
+  const collections: readonly Collection[] =
+    named.length > 0 ? named.map((path) => ({ path })) : remembered;
   const model = await openModel(run, runtime);
   try {
     if (collections.length === 0) {
@@ -62,11 +63,9 @@ async function indexRun(
     }
     const { writeIndex } = await import("../search/index.js");
     const contents: Content[] = [];
-    for (const [i, spec] of collections.entries()) {
-      const columns = columnsOf(
-        named.length > 0 ? flags : { ...remembered[i], ...columnsOf(flags) },
-      );
-      contents.push(await openContent(spec, model, columns));
+    for (const collection of collections) {
+      const columns = columnsOf({ ...collection, ...columnsOf(flags) });
+      contents.push(await openContent(collection.path, model, columns));
     }
     const totals = contents.map(({ pictures }) => pictures);
     const total = totals.reduce(
@@ -108,8 +107,7 @@ async function openContent(spec: string, model: Model, columns: ColumnOptions): 
     return { ...embeddings, collection: collectionOf(spec) };
   }
   const source = await openSource(spec, { captions: "optional", ...columns });
-  const known = inMemory(source);
-  const samples = known?.samples;
+  const samples = inMemory(source)?.samples;
   print(...(source.notes ?? []));
   return {
     collection: collectionOf(spec, samples, columns),

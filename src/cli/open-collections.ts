@@ -47,8 +47,7 @@ export async function openSources(
   const sources: SampleSource[] = [];
   for (const spec of specs) {
     const source = await openSource(spec, { captions: "optional", ...columns });
-    const known = inMemory(source);
-    const { pictures } = collectionOf(spec, known?.samples);
+    const { pictures } = collectionOf(spec, inMemory(source)?.samples);
     print(`${source.name}: ${sizeOf(source, pictures === undefined ? {} : { pictures })}.`);
     print(...(source.notes ?? []));
     sources.push(source);

@@ -111,8 +111,8 @@ function picturesOf(run: string, { settings }: ReportData, given?: string): Pict
   const { trained = [], validated } = readCollections(run);
   const path = given ?? validated?.path ?? trained[0]?.path;
   if (path === undefined) return undefined;
-  const columns = columnsOf([...trained, validated].find((one) => one?.path === path) ?? {});
   const isIt = (collection: Collection | undefined) => collection?.path === collectionOf(path).path;
+  const columns = columnsOf([...trained, validated].find(isIt) ?? {});
   if (!trained.some(isIt)) {
     return { path, columns, options: { use: isIt(validated) ? "heldOut" : "none" } };
   }

@@ -53,7 +53,7 @@ export function trainCommand(): Command {
     .description("Trains a model on pictures with captions.")
     .argument(
       "[collections...]",
-      "folder of pictures, each with a .txt file of captions beside it; or a .csv, .tsv or .jsonl list; or " +
+      "folder of pictures, each with a .txt file of captions beside it; or a .csv, .tsv, .json or .jsonl list; or " +
         ".tar, .parquet or .zip files, or a folder of them, on disk, at https:// or s3://; or several of these; " +
         "default: those of --config, or of the run that is resumed",
     )
