@@ -1,7 +1,5 @@
-import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
-import { basename, dirname, extname, relative, resolve, sep } from "node:path";
-import { counted } from "../util/counted.js";
+import { basename, dirname, extname, resolve } from "node:path";
 import { ClipsmithError, messageOf } from "../util/errors.js";
 import { isAddress } from "./captions.js";
 import type { ColumnOptions } from "./columns.js";
@@ -12,6 +10,7 @@ import { labelled } from "./folder-labels.js";
 import { listsAmong, listsOfCollection } from "./folder-lists.js";
 import { addCaptions, type Found } from "./found.js";
 import { LIST_EXTENSIONS, type ListColumns, readList } from "./list.js";
+import { takeUnnamed, tellLists } from "./list-notes.js";
 import { LitterCount } from "./litter.js";
 import { findFile, PictureFinder } from "./picture-finder.js";
 import { unreadableNote } from "./picture-kinds.js";
@@ -75,7 +74,7 @@ export async function readCollection(
   if (kind.isDirectory()) {
     await readFolder(root, found, folderListReader(root, columns));
   } else if (LIST_EXTENSIONS.includes(extname(root).toLowerCase())) {
-    await addList(root, found, columns, new PictureFinder(dirname(root)), false);
+    await addList(root, found, columns, new PictureFinder(dirname(root)));
   } else {
     throw new ClipsmithError(
       `${root} is no collection of pictures. Give a folder, or a list that ends in ${LIST_EXTENSIONS.join(", ")}.`,
@@ -88,7 +87,9 @@ export async function readCollection(
   if (samples.length === 0 && captions === "required") {
     samples = labelled(root, found);
   }
-  await tellLists(kind.isDirectory() ? root : dirname(root), found, samples);
+  const isFolder = kind.isDirectory();
+  tellLists(isFolder ? root : dirname(root), found, samples);
+  if (isFolder) await takeUnnamed(found, samples);
   addNotes(root, found);
   if (samples.length === 0) throw noSample(root, found);
   samples.sort((a, b) => compare(a.picture, b.picture));
@@ -114,7 +115,7 @@ function folderListReader(root: string, options: ColumnOptions): ReadFolderList 
     );
     if (read.length === 0) return false;
     const finder = new PictureFinder(folder);
-    for (const list of read) await addList(list, found, options, finder, true);
+    for (const list of read) await addList(list, found, options, finder);
     if (heldOut.length > 0) {
       found.notes.push(
         `Left out ${heldOut.join(" and ")}, which by name ${heldOut.length === 1 ? "is" : "are"} for ` +
@@ -130,10 +131,8 @@ async function addList(
   found: Found,
   options: ColumnOptions,
   finder: PictureFinder,
-  describesFolder: boolean,
 ): Promise<void> {
-  const onRead = (columns: ListColumns) =>
-    found.lists.push({ path: list, columns, finder, describesFolder });
+  const onRead = (columns: ListColumns) => found.lists.push({ path: list, columns, finder });
   try {
     const standIn = await standInAt(list);
     if (standIn !== undefined) throw new ClipsmithError(`${list} is ${standIn}.`);
@@ -146,9 +145,7 @@ async function addList(
         const reason = `the picture is a web address, download it first: ${row.picture}`;
         found.skipped.push({ where, reason });
       } else {
-        // A list in a folder beside the pictures' is read for the folder above.
-        const base = existsSync(resolve(dirname(list), row.picture)) ? dirname(list) : finder.base;
-        const picture = resolve(base, row.picture);
+        const picture = resolve(dirname(list), row.picture);
         addCaptions(found, picture, row.captions);
         const listed = found.rows.get(picture);
         if (listed !== undefined) listed.where.push(where);
@@ -196,69 +193,6 @@ async function existing(found: Found): Promise<Sample[]> {
     else known.push(...captions);
   }
   return [...captionsOf].map(([picture, captions]) => ({ picture, captions }));
-}
-
-/** Says how lists were understood, and which pictures of their folders they do not name. */
-async function tellLists(root: string, found: Found, samples: Sample[]): Promise<void> {
-  const named = new Set(samples.map(({ picture }) => picture));
-  for (const { path, columns, finder } of found.lists) {
-    const own = samples.filter(({ picture }) => picture.startsWith(finder.base + sep));
-    const folders = new Set(
-      (own.length > 0 ? own : samples).map(({ picture }) => dirname(picture)),
-    );
-    found.notes.push(listNote(relative(root, path) || basename(path), columns, finder, folders));
-  }
-  const bases = new Map(
-    found.lists.filter((list) => list.describesFolder).map(({ finder }) => [finder.base, finder]),
-  );
-  for (const finder of bases.values()) {
-    const lists = found.lists.filter((list) => list.finder === finder);
-    const unnamed = (await finder.below()).filter((picture) => !named.has(picture));
-    const told = unnamed.filter((picture) => !found.rows.has(picture));
-    if (told.length === 0) continue;
-    const by = lists.map(({ path }) => basename(path)).join(" and ");
-    const pictures = counted(told.length, "picture");
-    const are = told.length === 1 ? "is" : "are";
-    if (found.captionless) {
-      samples.push(...told.map((picture) => ({ picture, captions: [] })));
-      found.notes.push(
-        `${pictures} of the folder ${are} not named in ${by}, and taken without captions.`,
-      );
-      continue;
-    }
-    const reason = `not named in ${by}`;
-    found.skipped.push(...told.map((where) => ({ where, reason, aside: true as const })));
-    found.notes.push(`${pictures} of the folder ${are} not named in ${by}, and left out.`);
-  }
-}
-
-const SEPARATOR_NAMES: Readonly<Record<string, string>> = {
-  ",": "commas",
-  ";": "semicolons",
-  "\t": "tabs",
-  "|": "bars",
-};
-
-/** How a list was understood, in a sentence. */
-function listNote(
-  name: string,
-  { pictures, captions, separator }: ListColumns,
-  finder: PictureFinder,
-  folders: ReadonlySet<string>,
-): string {
-  const places = [...folders].map((folder) => finder.nameOf(folder)).sort();
-  const more = places.length > 3 ? ` and ${places.length - 3} more` : "";
-  const at = places.length === 0 ? "" : ` (in ${places.slice(0, 3).join(", ")}${more})`;
-  const parts = [
-    pictures === undefined
-      ? `no header, a picture and its caption in a row${at}`
-      : `pictures by "${pictures}"${at}`,
-    ...(captions === undefined ? [] : [`captions by "${captions}"`]),
-    ...(separator === undefined
-      ? []
-      : [`separated by ${SEPARATOR_NAMES[separator] ?? JSON.stringify(separator)}`]),
-  ];
-  return `${name}: ${parts.join(", ")}.`;
 }
 
 function noSample(root: string, { skipped, notes, captionless, lists }: Found): ClipsmithError {

@@ -41,8 +41,6 @@ export interface ReadList {
   readonly path: string;
   readonly columns: ListColumns;
   readonly finder: PictureFinder;
-  /** Whether it describes the folder that it is of, so that other pictures there are told. */
-  readonly describesFolder: boolean;
 }
 
 /** A folder with archives directly in it. */

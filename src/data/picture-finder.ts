@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, dirname, join, parse, relative, resolve, sep } from "node:path";
 import { listFolder } from "./list-folder.js";
-import { extensionOf, kindOfFile } from "./picture-kinds.js";
+import { kindOfFile } from "./picture-kinds.js";
 
 /** Folders above a list's are looked into this deep: a list lies beside its pictures, or in a folder beside them. */
 const DEPTH_ABOVE = 3;
@@ -29,6 +29,7 @@ export type FoundPicture =
  */
 export class PictureFinder {
   readonly #base: string;
+  #below: Promise<string[]> | undefined;
   #index: Promise<PictureNames> | undefined;
 
   /** @param base the folder of the list, or the collection's */
@@ -61,12 +62,13 @@ export class PictureFinder {
   }
 
   /** All pictures below the base. */
-  async below(): Promise<string[]> {
-    return picturesBelow(this.#base);
+  below(): Promise<string[]> {
+    this.#below ??= picturesBelow(this.#base);
+    return this.#below;
   }
 
   async #read(): Promise<PictureNames> {
-    const below = await picturesBelow(this.#base);
+    const below = await this.below();
     if (below.length > 0) return new PictureNames(below);
     const above = dirname(this.#base);
     // Everything that a person or a machine has is no collection.
@@ -134,7 +136,7 @@ function isAbsolutePath(written: string): boolean {
   return /^([a-z]:|[\\/]|file:)/i.test(written);
 }
 
-/** The pictures in a folder and those below it; files without an ending may be pictures, too. */
+/** The pictures in a folder and those below it, by their endings. */
 async function picturesBelow(folder: string, depth = Number.POSITIVE_INFINITY): Promise<string[]> {
   const pictures: string[] = [];
   const open = [{ folder, depth }];
@@ -144,9 +146,7 @@ async function picturesBelow(folder: string, depth = Number.POSITIVE_INFINITY): 
     seen.add(next.folder);
     const contents = await listFolder(next.folder).catch(() => undefined);
     for (const name of contents?.files ?? []) {
-      if (kindOfFile(name) === "picture" && extensionOf(name) !== "") {
-        pictures.push(join(next.folder, name));
-      }
+      if (kindOfFile(name) === "picture") pictures.push(join(next.folder, name));
     }
     if (next.depth <= 0) continue;
     for (const name of contents?.folders ?? []) {

@@ -181,9 +181,12 @@ async function closed(
       ahead.push(line);
     }
     const { line, bytes } = ahead[count]!;
-    text += "\n".repeat(line - last) + textOf(bytes);
+    const added = textOf(bytes);
+    text += "\n".repeat(line - last) + added;
     last = line;
-    if (textOf(bytes).split(separator).length === columns) rows++;
+    if (added.split(separator).length === columns) rows++;
+    // Only a quote can close one.
+    if (!added.includes('"')) continue;
     const { cells, isOpen } = cellsOf(text, separator);
     if (isOpen) continue;
     const swallowed = columns > 1 && rows === count + 1;
